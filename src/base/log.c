@@ -1,0 +1,290 @@
+/* log.c - see log.h. One ring under one lock, one thread that writes it out in large pieces.
+ *
+ * Many workers share the lock; it is held for a memcpy. The writer sleeps while the ring is empty and otherwise looks every 20 ms, so
+ * that a line costs no wake-up of its own.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RING_BYTES (1 << 20)
+#define LINE_MAX_BYTES 4096
+#define PERIOD_NS  20000000
+
+static struct {
+	pthread_mutex_t lock; /* covers used, ring, running, fd */
+	pthread_cond_t some;
+	char *ring;           /* what is waiting: `used` bytes from the front */
+	char *writing;        /* the other half, being written */
+	size_t used;
+	bool running, stopping, idle;
+	int fd;
+	pthread_t thread;
+	_Atomic int level, format;
+	_Atomic uint64_t dropped;
+	uint64_t told; /* drops that have been logged; writer only */
+} logger = {
+	.lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER, .fd = STDERR_FILENO, .level = LOG_INFO,
+};
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+static void write_all(int fd, const char *bytes, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, bytes, len);
+		if (n <= 0)
+			return; /* nobody left to tell */
+		bytes += n;
+		len -= (size_t)n;
+	}
+}
+
+static void tell_dropped(int fd)
+{
+	uint64_t dropped = atomic_load_explicit(&logger.dropped, memory_order_relaxed);
+	char line[96];
+	if (dropped == logger.told)
+		return;
+	int n = snprintf(line, sizeof(line), "log: %llu lines dropped because the writer was behind\n",
+			 (unsigned long long)(dropped - logger.told));
+	logger.told = dropped;
+	write_all(fd, line, (size_t)n);
+}
+
+/* Takes what is in the ring; with the lock held. Waits while there is nothing. */
+static size_t take_ring(void)
+{
+	while (logger.used == 0 && !logger.stopping) {
+		logger.idle = true;
+		pthread_cond_wait(&logger.some, &logger.lock);
+	}
+	logger.idle = false;
+	size_t n = logger.used;
+	char *full = logger.ring;
+	logger.ring = logger.writing;
+	logger.writing = full;
+	logger.used = 0;
+	return n;
+}
+
+static void *run(void *unused)
+{
+	const struct timespec period = {0, PERIOD_NS};
+	pthread_mutex_lock(&logger.lock);
+	for (;;) {
+		size_t n = take_ring();
+		int fd = logger.fd;
+		bool stopping = logger.stopping;
+		pthread_mutex_unlock(&logger.lock);
+		write_all(fd, logger.writing, n);
+		tell_dropped(fd);
+		if (stopping && n == 0)
+			return NULL;
+		if (!stopping)
+			nanosleep(&period, NULL);
+		pthread_mutex_lock(&logger.lock);
+	}
+}
+
+static int open_file(const char *file)
+{
+	return file && *file ? open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640) : STDERR_FILENO;
+}
+
+bool log_reopen(const struct log_options *options, const char **why)
+{
+	int fd = open_file(options->file);
+	if (fd < 0) {
+		*why = "cannot open the log file";
+		return false;
+	}
+	pthread_mutex_lock(&logger.lock);
+	int old = logger.fd;
+	logger.fd = fd;
+	pthread_mutex_unlock(&logger.lock);
+	if (old != STDERR_FILENO && old != fd)
+		close(old); /* at worst the writer loses the lines it holds at this moment */
+	atomic_store(&logger.level, options->level);
+	atomic_store(&logger.format, options->format);
+	return true;
+}
+
+bool log_start(const struct log_options *options, const char **why)
+{
+	if (!log_reopen(options, why))
+		return false;
+	logger.ring = mem_alloc(RING_BYTES);
+	logger.writing = mem_alloc(RING_BYTES);
+	logger.stopping = false;
+	logger.running = pthread_create(&logger.thread, NULL, run, NULL) == 0;
+	return true;
+}
+
+void log_stop(void)
+{
+	if (!logger.running)
+		return;
+	pthread_mutex_lock(&logger.lock);
+	logger.stopping = true;
+	pthread_cond_signal(&logger.some);
+	pthread_mutex_unlock(&logger.lock);
+	pthread_join(logger.thread, NULL);
+	logger.running = false;
+	free(logger.ring);
+	free(logger.writing);
+	if (logger.fd != STDERR_FILENO)
+		close(logger.fd);
+	logger.fd = STDERR_FILENO;
+}
+
+bool log_line(struct str line)
+{
+	pthread_mutex_lock(&logger.lock);
+	bool fits = logger.running && line.len <= RING_BYTES - logger.used;
+	if (fits) {
+		memcpy(logger.ring + logger.used, line.ptr, line.len);
+		logger.used += line.len;
+		if (logger.idle) {
+			logger.idle = false;
+			pthread_cond_signal(&logger.some);
+		}
+	} else if (!logger.running) {
+		write_all(STDERR_FILENO, line.ptr, line.len);
+	} else {
+		atomic_fetch_add_explicit(&logger.dropped, 1, memory_order_relaxed);
+	}
+	pthread_mutex_unlock(&logger.lock);
+	return fits;
+}
+
+uint64_t log_dropped(void)
+{
+	return atomic_load_explicit(&logger.dropped, memory_order_relaxed);
+}
+
+bool log_wants(enum log_level level)
+{
+	return (int)level <= atomic_load_explicit(&logger.level, memory_order_relaxed);
+}
+
+enum log_format log_format_now(void)
+{
+	return (enum log_format)atomic_load_explicit(&logger.format, memory_order_relaxed);
+}
+
+void log_time(char out[24])
+{
+	static _Thread_local time_t known;
+	static _Thread_local char text[24];
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (ts.tv_sec != known) {
+		struct tm tm;
+		char full[64];
+		known = ts.tv_sec;
+		gmtime_r(&ts.tv_sec, &tm);
+		strftime(full, sizeof(full), "%Y-%m-%dT%H:%M:%S.000Z", &tm);
+		memcpy(text, full, sizeof(text));
+	}
+	memcpy(out, text, sizeof(text));
+	unsigned ms = (unsigned)(ts.tv_nsec / 1000000);
+	out[20] = (char)('0' + ms / 100);
+	out[21] = (char)('0' + ms / 10 % 10);
+	out[22] = (char)('0' + ms % 10);
+}
+
+static void add_text(struct buf *b, enum log_level level, const char *time, struct str text)
+{
+	buf_add(b, time, 24);
+	buf_addf(b, " %-5s ", level_names[level]);
+	buf_adds(b, text);
+	buf_addc(b, '\n');
+}
+
+static void add_json(struct buf *b, enum log_level level, const char *time, struct str text)
+{
+	struct json_writer w;
+	json_writer_init(&w, b);
+	json_open_object(&w);
+	json_member_str(&w, STR("time"), str_of(time, 24));
+	json_member_str(&w, STR("level"), str_from(level_names[level]));
+	json_member_str(&w, STR("text"), text);
+	json_close_object(&w);
+	buf_addc(b, '\n');
+}
+
+static void log_it(enum log_level level, const char *format, va_list args)
+{
+	char raw[2048], clean[2048], time[24];
+	if (!log_wants(level))
+		return;
+	int n = vsnprintf(raw, sizeof(raw), format, args);
+	log_clean(clean, sizeof(clean) - 1, str_of(raw, n < 0 ? 0 : (size_t)n < sizeof(raw) ? (size_t)n : sizeof(raw) - 1));
+	log_time(time);
+	struct buf line;
+	buf_init(&line, LINE_MAX_BYTES);
+	if (log_format_now() == LOG_JSON)
+		add_json(&line, level, time, str_from(clean));
+	else
+		add_text(&line, level, time, str_from(clean));
+	log_line(buf_str(&line));
+	buf_release(&line);
+}
+
+#define DEFINE_LEVEL(name, level) \
+	void name(const char *format, ...) \
+	{ \
+		va_list args; \
+		va_start(args, format); \
+		log_it(level, format, args); \
+		va_end(args); \
+	}
+DEFINE_LEVEL(log_error, LOG_ERROR)
+DEFINE_LEVEL(log_warn, LOG_WARN)
+DEFINE_LEVEL(log_info, LOG_INFO)
+DEFINE_LEVEL(log_debug, LOG_DEBUG)
+
+/* Length of the UTF-8 sequence at s (1..4), or 0 if there is none. */
+static size_t utf8_len(const unsigned char *s, size_t left)
+{
+	if (s[0] < 0x80)
+		return 1;
+	size_t n = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc2 ? 2 : 0;
+	if (s[0] >= 0xf5 || n == 0 || n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+void log_clean(char *out, size_t max, struct str s)
+{
+	size_t used = 0;
+	for (size_t i = 0; i < s.len && used < max;) {
+		const unsigned char *at = (const unsigned char *)s.ptr + i;
+		size_t n = utf8_len(at, s.len - i);
+		if (n == 0 || at[0] < 0x20 || at[0] == 0x7f) {
+			out[used++] = '?';
+			i++;
+			continue;
+		}
+		if (used + n > max)
+			break;
+		memcpy(out + used, at, n);
+		used += n;
+		i += n;
+	}
+	out[used] = 0;
+}

@@ -1,0 +1,118 @@
+/* metrics.h - counters and histograms: one block per writing thread, summed by the reader.
+ *
+ * The tables below make the structs, the exposition and the docs. A block is written by one thread alone with relaxed loads and stores;
+ * any thread may read. `struct metrics` counts for a whole thread; a `struct series` counts for one pair of target and model.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef VALET_BASE_METRICS_H
+#define VALET_BASE_METRICS_H
+
+#include "base/buf.h"
+#include "base/error.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* X(KIND, member, name, help) */
+#define METRICS(X) \
+	X(COUNTER, connections, "valet_connections_total", "Connections accepted from clients.") \
+	X(GAUGE, connections_open, "valet_connections", "Connections of clients that are open.") \
+	X(COUNTER, http_requests, "valet_http_requests_total", "Requests read from clients, of any path.") \
+	X(GAUGE, in_flight, "valet_requests_in_flight", "Requests being answered.") \
+	X(COUNTER, client_closed, "valet_client_closed_total", "Requests whose client left before the answer was complete.") \
+	X(COUNTER, retries, "valet_retries_total", "Attempts after the first one of a request.") \
+	X(COUNTER, reconnects, "valet_reconnects_total", "Kept connections that had ended and were replaced within a request.") \
+	X(COUNTER, bytes_in, "valet_request_bytes_total", "Bytes of bodies read from clients.") \
+	X(COUNTER, bytes_out, "valet_response_bytes_total", "Bytes of bodies written to clients.")
+
+#define SERIES_METRICS(X) /* labels: target, model */ \
+	X(COUNTER, requests, "valet_requests_total", "Requests that this target answered, or failed to.") \
+	X(COUNTER, errors, "valet_request_errors_total", "Of those, the ones that ended in an error.") \
+	X(COUNTER, attempts, "valet_attempts_total", "Attempts at this target.") \
+	X(COUNTER, attempts_failed, "valet_attempts_failed_total", "Attempts that failed before an answer began.") \
+	X(GAUGE, streams, "valet_streams", "Answers being streamed now.") \
+	X(COUNTER, streams_total, "valet_streams_total", "Answers that were streamed.") \
+	X(COUNTER, streams_broken, "valet_streams_broken_total", "Streams that the target broke off.") \
+	X(COUNTER, tokens_in, "valet_input_tokens_total", "Tokens of prompts, as the target reports them.") \
+	X(COUNTER, tokens_cached, "valet_cached_tokens_total", "Of those, the ones from the target's prefix cache.") \
+	X(COUNTER, tokens_out, "valet_output_tokens_total", "Tokens of answers, as the target reports them.") \
+	X(COUNTER, usage_missing, "valet_usage_missing_total", "Answers without usable usage numbers.") \
+	X(HISTOGRAM, first_token, "valet_first_token_seconds", "Time from sending the request to the first event of a streamed answer.") \
+	X(HISTOGRAM, duration, "valet_request_duration_seconds", "Time from the whole request read to the whole answer written.")
+
+#define HISTOGRAM_BUCKETS 16
+extern const int64_t histogram_bounds_us[HISTOGRAM_BUCKETS]; /* upper bounds; a last bucket holds the rest */
+
+struct histogram {
+	_Atomic uint64_t buckets[HISTOGRAM_BUCKETS + 1];
+	_Atomic uint64_t sum_us;
+};
+
+#define METRIC_COUNTER   _Atomic uint64_t
+#define METRIC_GAUGE     _Atomic uint64_t
+#define METRIC_HISTOGRAM struct histogram
+#define X(kind, member, name, help) METRIC_##kind member;
+struct metrics {
+	METRICS(X)
+	_Atomic uint64_t errors[ERROR_COUNT]; /* valet_errors_total{code} */
+} __attribute__((aligned(64)));
+
+struct series {
+	SERIES_METRICS(X)
+} __attribute__((aligned(64)));
+#undef X
+
+/* For the block's own thread. */
+static inline void count_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+static inline void count(_Atomic uint64_t *counter)
+{
+	count_add(counter, 1);
+}
+static inline void count_down(_Atomic uint64_t *gauge)
+{
+	count_add(gauge, (uint64_t)-1);
+}
+void histogram_add(struct histogram *h, int64_t us);
+
+/* One thread's series, by id; made when first counted in. Ids are given by the catalog and are below SERIES_MAX. */
+#define SERIES_PAGE 256
+#define SERIES_MAX  (4096 * SERIES_PAGE)
+struct series_table {
+	_Atomic(struct series **) pages[SERIES_MAX / SERIES_PAGE];
+};
+/* For the table's own thread: never NULL. */
+struct series *series_get(struct series_table *t, uint32_t id);
+/* For any thread: NULL where this thread has not counted. */
+const struct series *series_peek(struct series_table *t, uint32_t id);
+void series_release(struct series_table *t);
+
+/* Who is asked for the labels of a series; false: no such series. Views stay valid during the call of metrics_print(). */
+struct series_labels {
+	struct str target, model;
+};
+struct metrics_source {
+	struct metrics *const *threads;       /* blocks to sum */
+	struct series_table *const *tables;
+	size_t thread_count;
+	uint32_t series_count;
+	bool (*labels)(void *user, uint32_t id, struct series_labels *out);
+	void *user;
+	double uptime_s;
+};
+/* Appends the exposition (Prometheus text format 0.0.4). */
+void metrics_print(const struct metrics_source *from, struct buf *out);
+/* Appends a sample of another family: HELP, TYPE and one line. */
+void metrics_print_one(struct buf *out, const char *name, const char *type, const char *help, double value);
+/* A label's value, escaped, with quotes. */
+void metrics_quote(struct buf *out, struct str value);
+
+/* For the docs: all families, one after the other; false at the end. */
+struct metric_info {
+	const char *name, *type, *labels, *help;
+};
+bool metrics_info(size_t i, struct metric_info *out);
+
+#endif

@@ -1,0 +1,148 @@
+/* cli.c - finding the command, help, version.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include "base/field.h"
+
+#include <stdio.h>
+
+const struct command *const commands[] = {
+	&command_serve, &command_check, &command_reference, &command_version, NULL,
+};
+
+enum { HELP_MAX = 64 * 1024 };
+
+int cli_put(const struct buf *text)
+{
+	bool ok = fwrite(text->ptr, 1, text->len, stdout) == text->len;
+	if (fflush(stdout) == 0 && ok && !text->over)
+		return CLI_DONE;
+	fprintf(stderr, "valet: could not write to standard output\n");
+	return CLI_FAILED;
+}
+
+/* ---- help ---- */
+
+void cli_print_help(struct buf *out, const struct command *command)
+{
+	buf_addf(out, "usage: valet %s%s%s\n\n%s\n\n", command->name,
+		 *command->arguments ? " " : "", command->arguments, command->text);
+	options_print(out, command->options, command->option_count);
+}
+
+static int help_of(const struct command *command)
+{
+	struct buf out;
+	buf_init(&out, HELP_MAX);
+	cli_print_help(&out, command);
+	int code = cli_put(&out);
+	buf_release(&out);
+	return code;
+}
+
+static int help_of_all(void)
+{
+	struct buf out;
+	buf_init(&out, HELP_MAX);
+	BUF_ADD(&out,
+		"valet " VALET_VERSION " - one OpenAI-compatible address for all your language "
+		"models\n\nusage: valet COMMAND [OPTIONS]\n\n");
+	for (size_t i = 0; commands[i]; i++)
+		buf_addf(&out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
+	BUF_ADD(&out, "\nvalet COMMAND --help says more. To begin: valet serve\n");
+	int code = cli_put(&out);
+	buf_release(&out);
+	return code;
+}
+
+/* ---- version ---- */
+
+static int run_version(int argc, char **argv)
+{
+	struct options o;
+	struct buf out;
+	options_init(&o, "valet version", NULL, 0, 0, argc, argv);
+	if (options_next(&o) != OPTIONS_OVER)
+		return CLI_USAGE;
+	buf_init(&out, HELP_MAX);
+	BUF_ADD(&out, "valet " VALET_VERSION "\n");
+	int code = cli_put(&out);
+	buf_release(&out);
+	return code;
+}
+
+const struct command command_version = {
+	.name = "version",
+	.arguments = "",
+	.summary = "says which version this is",
+	.text = "Says which version this is. The same as valet --version.",
+	.run = run_version,
+};
+
+/* ---- dispatch ---- */
+
+static const struct command *find(struct str name)
+{
+	for (size_t i = 0; commands[i]; i++)
+		if (str_eq(name, str_from(commands[i]->name)))
+			return commands[i];
+	return NULL;
+}
+
+static int unknown(struct str name)
+{
+	struct str names[32];
+	struct buf shown;
+	size_t n = 0;
+	for (; commands[n] && n < 32; n++)
+		names[n] = str_from(commands[n]->name);
+	const struct str *near = field_near(name, names, n);
+	buf_init(&shown, HELP_MAX);
+	field_quote(&shown, name);
+	fprintf(stderr, "valet: there is no command %.*s", STR_ARG(buf_str(&shown)));
+	if (near)
+		fprintf(stderr, "; did you mean %.*s?\n", STR_ARG(*near));
+	else
+		fprintf(stderr, "; valet --help lists them\n");
+	buf_release(&shown);
+	return CLI_USAGE;
+}
+
+static bool is_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (is_help(argv[i]))
+			return true;
+	return false;
+}
+
+static int run_help(int argc, char **argv)
+{
+	if (argc < 2 || is_help(argv[1]))
+		return help_of_all();
+	const struct command *command = find(str_from(argv[1]));
+	return command ? help_of(command) : unknown(str_from(argv[1]));
+}
+
+int cli_main(int argc, char **argv)
+{
+	if (argc < 2 || is_help(argv[1]))
+		return help_of_all();
+	struct str name = str_from(argv[1]);
+	if (str_eq(name, STR("help")))
+		return run_help(argc - 1, argv + 1);
+	if (str_eq(name, STR("--version")) || str_eq(name, STR("-V")))
+		return run_version(argc - 1, argv + 1);
+	const struct command *command = find(name);
+	if (!command)
+		return unknown(name);
+	if (asks_for_help(argc - 1, argv + 1))
+		return help_of(command);
+	return command->run(argc - 1, argv + 1);
+}

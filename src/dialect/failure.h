@@ -1,0 +1,24 @@
+/* failure.h - what an engine or a cloud says when it refuses or fails, whatever the shape of its words. Pure.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef VALET_DIALECT_FAILURE_H
+#define VALET_DIALECT_FAILURE_H
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#define FAILURE_TEXT_MAX 512 /* bytes of an engine's text that reach a client */
+
+struct failure {
+	enum error error;
+	int status;          /* for the client; 0: as the table says */
+	struct str message;  /* cleaned, at most FAILURE_TEXT_MAX bytes; empty where the engine said nothing usable or nothing may be shown */
+	struct str code;     /* the engine's own code where it is a word; empty: the table's */
+	struct str param;    /* empty: null */
+};
+
+/* Reads an error answer. `status`: its HTTP status, or anything below 400 for an error inside a 200. Texts live in `a`. */
+void failure_read(int status, struct str body, struct arena *a, struct failure *out);
+
+#endif

@@ -1,0 +1,248 @@
+/* tap.c - see tap.h. Most events hold nothing that matters, so the first look is one pass for quotes followed by u, f, e or s; only
+ * what it finds is compared, and only an event with usage is parsed.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "dialect/tap.h"
+
+#include "base/json.h"
+#include "http/sse.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#define TOKENS_ABSURD (1ll << 32)
+
+static int64_t count_of(const struct json_want *w, struct usage *usage)
+{
+	int64_t n;
+	if (w->type == JSON_NONE || w->type == JSON_NULL)
+		return 0;
+	if (w->type != JSON_NUMBER || !json_raw_i64(w->value, &n) || n < 0 || n > TOKENS_ABSURD) {
+		usage->flagged = true;
+		return 0;
+	}
+	return n;
+}
+
+static int64_t cached_of(const struct json_want *details, struct usage *usage)
+{
+	struct json_want want = {.name = STR("cached_tokens")};
+	struct json_scan scan;
+	struct json_fail fail;
+	if (details->type != JSON_OBJECT || !json_scan(details->value, &want, 1, &scan, &fail))
+		return 0;
+	return count_of(&want, usage);
+}
+
+void tap_usage(struct str object, struct usage *usage)
+{
+	struct json_want w[] = {
+		{.name = STR("prompt_tokens")}, {.name = STR("completion_tokens")}, {.name = STR("input_tokens")},
+		{.name = STR("output_tokens")}, {.name = STR("prompt_tokens_details")},
+		{.name = STR("input_tokens_details")}, {.name = STR("cache_read_input_tokens")},
+		{.name = STR("cache_creation_input_tokens")}, {.name = STR("total_tokens")},
+	};
+	struct json_scan scan;
+	struct json_fail fail;
+	if (!json_scan(object, w, sizeof(w) / sizeof(*w), &scan, &fail) || scan.type != JSON_OBJECT)
+		return;
+	int64_t cache = count_of(&w[6], usage);
+	int64_t input = count_of(&w[0], usage) + count_of(&w[2], usage) + cache + count_of(&w[7], usage);
+	int64_t output = count_of(&w[1], usage) + count_of(&w[3], usage);
+	int64_t cached = cache + cached_of(&w[4], usage) + cached_of(&w[5], usage);
+	if (input == 0 && output == 0)
+		input = count_of(&w[8], usage); /* rerankers tell only a total */
+	/* Anthropic tells the input first and the output at the end: what is told later and is not 0 holds */
+	usage->input = input ? input : usage->input;
+	usage->output = output ? output : usage->output;
+	usage->cached = cached ? cached : usage->cached;
+	usage->known = true;
+}
+
+/* ---- the first look at an event ---- */
+
+/* True if `at`, which stands behind a quote, goes on with `name`, a quote, a colon and a value that is not null. */
+static bool member_here(const char *at, const char *end, struct str name)
+{
+	if ((size_t)(end - at) < name.len + 2 || memcmp(at, name.ptr, name.len) != 0 || at[name.len] != '"')
+		return false;
+	at += name.len + 1;
+	while (at < end && (*at == ' ' || *at == '\t'))
+		at++;
+	if (at == end || *at++ != ':')
+		return false;
+	while (at < end && (*at == ' ' || *at == '\t'))
+		at++;
+	return !(end - at >= 4 && memcmp(at, "null", 4) == 0);
+}
+
+/* `at` stands behind a quote. */
+static unsigned marks_here(const char *at, const char *end)
+{
+	switch (*at) {
+	case 'u':
+		return member_here(at, end, STR("usage")) ? TAP_USAGE : 0;
+	case 'f':
+		return member_here(at, end, STR("finish_reason")) ? TAP_FINISH : 0;
+	case 'e':
+		return member_here(at, end, STR("error")) ? TAP_ERROR : 0;
+	case 's':
+		return member_here(at, end, STR("stop_reason")) ? TAP_FINISH : 0;
+	default:
+		return 0;
+	}
+}
+
+static unsigned marks_slow(const char *at, const char *end)
+{
+	unsigned marks = 0;
+	for (; at + 1 < end; at++)
+		if (*at == '"')
+			marks |= marks_here(at + 1, end);
+	return marks;
+}
+
+static unsigned find_marks(struct str event)
+{
+	const char *at = event.ptr, *end = event.ptr + event.len;
+	unsigned marks = 0;
+#ifdef __SSE2__
+	const __m128i quote = _mm_set1_epi8('"'), u = _mm_set1_epi8('u'), f = _mm_set1_epi8('f'), e = _mm_set1_epi8('e'),
+		      s = _mm_set1_epi8('s');
+	for (; end - at >= 17; at += 16) {
+		__m128i here = _mm_loadu_si128((const __m128i *)at), next = _mm_loadu_si128((const __m128i *)(at + 1));
+		__m128i letter = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(next, u), _mm_cmpeq_epi8(next, f)),
+					      _mm_or_si128(_mm_cmpeq_epi8(next, e), _mm_cmpeq_epi8(next, s)));
+		int found = _mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(here, quote), letter));
+		for (; found; found &= found - 1)
+			marks |= marks_here(at + __builtin_ctz((unsigned)found) + 1, end);
+	}
+#endif
+	return marks | marks_slow(at, end);
+}
+
+/* ---- events ---- */
+
+/* Events of Responses and Messages that end a stream in order. */
+static bool is_terminal(struct str event)
+{
+	struct str name, value;
+	static const struct str terminal[] = {
+		STR_INIT("response.completed"), STR_INIT("response.incomplete"), STR_INIT("response.failed"),
+		STR_INIT("message_stop"), STR_INIT("transcript.text.done"), STR_INIT("image_generation.completed"),
+	};
+	if (!str_starts(event, STR("event:")) || !sse_next_line(&event, &name, &value))
+		return false;
+	for (size_t i = 0; i < sizeof(terminal) / sizeof(*terminal); i++)
+		if (str_eq(value, terminal[i]))
+			return true;
+	return false;
+}
+
+/* The usage of an event: at the top level of its data, or inside "response" (Responses) or "message" (Messages). */
+static unsigned read_usage(struct str event, struct usage *usage)
+{
+	struct json_want w[] = {
+		{.name = STR("usage")}, {.name = STR("choices")}, {.name = STR("response")}, {.name = STR("message")},
+	};
+	struct json_want inner = {.name = STR("usage")};
+	struct json_scan scan;
+	struct json_fail fail;
+	struct str data = sse_data(event);
+	if (!data.ptr || !json_scan(data, w, 4, &scan, &fail))
+		return 0;
+	if (w[0].type == JSON_OBJECT) {
+		tap_usage(w[0].value, usage);
+		struct str list = w[1].type == JSON_ARRAY ? str_trim(str_of(w[1].value.ptr + 1, w[1].value.len - 2)) : STR("x");
+		return TAP_USAGE | (list.len == 0 ? TAP_ONLY_USAGE : 0);
+	}
+	if (w[0].type != JSON_NONE && w[0].type != JSON_NULL)
+		usage->flagged = true;
+	struct str holder = w[2].type == JSON_OBJECT ? w[2].value : w[3].type == JSON_OBJECT ? w[3].value : STR("{}");
+	if (json_scan(holder, &inner, 1, &scan, &fail) && inner.type == JSON_OBJECT)
+		tap_usage(inner.value, usage);
+	return TAP_USAGE;
+}
+
+unsigned tap_event(struct str event, struct usage *usage)
+{
+	if (event.len == 0 || event.ptr[0] == ':' || event.ptr[0] == '\n' || event.ptr[0] == '\r')
+		return 0;
+	unsigned marks = TAP_DATA | find_marks(event);
+	if (event.len < 24 && str_eq(str_head(sse_data(event), 6), STR("[DONE]")))
+		return TAP_DATA | TAP_DONE;
+	if (marks & TAP_USAGE)
+		marks |= read_usage(event, usage);
+	if (is_terminal(event))
+		marks |= TAP_FINISH;
+	return marks;
+}
+
+static struct str model_of(struct str json)
+{
+	struct json_want w = {.name = STR("model")};
+	struct json_scan scan;
+	struct json_fail fail;
+	if (!json_scan(json, &w, 1, &scan, &fail) || w.type != JSON_STRING)
+		return STR_NONE;
+	return w.value;
+}
+
+struct str tap_event_model(struct str event)
+{
+	struct json_want w[] = {{.name = STR("model")}, {.name = STR("response")}, {.name = STR("message")}};
+	struct json_scan scan;
+	struct json_fail fail;
+	struct str data = sse_data(event);
+	if (!data.ptr || data.len < 2 || data.ptr[0] != '{' || !json_scan(data, w, 3, &scan, &fail))
+		return STR_NONE;
+	if (w[0].type == JSON_STRING)
+		return w[0].value;
+	if (w[1].type == JSON_OBJECT)
+		return model_of(w[1].value);
+	return w[2].type == JSON_OBJECT ? model_of(w[2].value) : STR_NONE;
+}
+
+bool tap_whole(struct str body, struct usage *usage, struct str *model, bool *error)
+{
+	struct json_want w[] = {{.name = STR("usage")}, {.name = STR("model")}, {.name = STR("error")}};
+	struct json_scan scan;
+	struct json_fail fail;
+	*model = STR_NONE;
+	if (!json_scan(body, w, 3, &scan, &fail))
+		return false;
+	*error = w[2].type == JSON_OBJECT || w[2].type == JSON_STRING;
+	if (w[0].type == JSON_OBJECT)
+		tap_usage(w[0].value, usage);
+	else if (w[0].type != JSON_NONE && w[0].type != JSON_NULL)
+		usage->flagged = true;
+	if (w[1].type == JSON_STRING)
+		*model = w[1].value;
+	return true;
+}
+
+void tap_tail(struct str tail, struct usage *usage)
+{
+	struct str name = STR("\"usage\"");
+	size_t last = tail.len;
+	for (size_t at = 0; at < tail.len;) {
+		size_t found = str_search(str_skip(tail, at), name);
+		if (at + found >= tail.len)
+			break;
+		last = at + found;
+		at = last + name.len;
+	}
+	struct str rest = str_trim(str_skip(tail, last + name.len));
+	if (last >= tail.len || rest.len == 0 || rest.ptr[0] != ':')
+		return;
+	rest = str_trim(str_skip(rest, 1));
+	for (size_t n = 1; n <= rest.len && rest.ptr[0] == '{'; n++) { /* the object ends at the first brace that makes it whole */
+		struct json_scan scan;
+		struct json_fail fail;
+		if (rest.ptr[n - 1] == '}' && json_scan(str_head(rest, n), NULL, 0, &scan, &fail)) {
+			tap_usage(str_head(rest, n), usage);
+			return;
+		}
+	}
+}

@@ -1,0 +1,165 @@
+/* catalog.c - reading a catalog, and the registry of what lives on across catalogs. Building one is in catalog_build.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "gate/catalog.h"
+
+#include "gate/registry.h"
+
+struct catalog *catalog_ref(struct catalog *c)
+{
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	return c;
+}
+
+void catalog_unref(struct catalog *c)
+{
+	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	for (uint32_t i = 0; i < c->target_count; i++)
+		secret_release(&c->targets[i].secret);
+	table_release(&c->names);
+	arena_release(&c->arena);
+	free(c);
+}
+
+const struct catalog_model *catalog_model(const struct catalog *c, struct str name)
+{
+	return table_get(&c->names, name);
+}
+
+#define NEAR_MAX 3
+
+struct near {
+	struct str names[NEAR_MAX];
+	size_t distances[NEAR_MAX];
+	size_t count;
+};
+
+static void near_add(struct near *n, struct str name, size_t distance)
+{
+	size_t at = n->count < NEAR_MAX ? n->count++ : NEAR_MAX - 1;
+	if (at == NEAR_MAX - 1 && n->names[at].ptr && n->distances[at] <= distance)
+		return;
+	while (at > 0 && n->distances[at - 1] > distance) {
+		n->names[at] = n->names[at - 1];
+		n->distances[at] = n->distances[at - 1];
+		at--;
+	}
+	n->names[at] = name;
+	n->distances[at] = distance;
+}
+
+/* How far `name` is from what was asked: edits, or little where one holds the other; above `limit` = not near. */
+static size_t distance_of(struct str asked, struct str name, size_t limit)
+{
+	if (asked.len >= 3 && (str_search(name, asked) < name.len || str_search(asked, name) < asked.len))
+		return 1;
+	return str_distance(asked, name, limit);
+}
+
+void catalog_near(const struct catalog *c, struct str name, struct buf *out)
+{
+	struct near near = {0};
+	size_t limit = name.len < 6 ? 2 : name.len / 3;
+	uint32_t looked = c->model_count < 2000 ? c->model_count : 2000; /* a bound on what a wrong name costs */
+	if (name.len > 128)
+		return;
+	for (uint32_t i = 0; i < looked; i++) {
+		size_t distance = distance_of(name, c->models[i].name, limit);
+		if (distance <= limit)
+			near_add(&near, c->models[i].name, distance);
+	}
+	for (size_t i = 0; i < near.count; i++)
+		buf_addf(out, "%s'%.*s'", i == 0 ? "; did you mean " : i + 1 < near.count ? ", " : " or ",
+			 STR_ARG(near.names[i]));
+	if (near.count)
+		buf_addc(out, '?');
+}
+
+/* ---- the registry ---- */
+
+struct series_entry {
+	struct str key;          /* target, NUL, model */
+	size_t target_len;
+};
+
+struct registry {
+	struct arena arena;
+	struct table targets;    /* name → struct target_state */
+	struct table series;     /* key → id + 1 */
+	struct series_entry *entries;
+	uint32_t entry_count, entry_cap, target_count;
+};
+
+struct registry *registry_new(void)
+{
+	struct registry *r = mem_zero(sizeof(*r));
+	arena_init(&r->arena, 4096);
+	table_init(&r->targets, 16);
+	table_init(&r->series, 64);
+	return r;
+}
+
+void registry_free(struct registry *r)
+{
+	for (size_t i = 0; i <= r->targets.mask; i++)
+		free(r->targets.slots[i].value);
+	table_release(&r->targets);
+	table_release(&r->series);
+	arena_release(&r->arena);
+	free(r->entries);
+	free(r);
+}
+
+struct target_state *registry_target(struct registry *r, struct str name)
+{
+	struct target_state *state = table_get(&r->targets, name);
+	if (state)
+		return state;
+	state = aligned_alloc(64, sizeof(*state));
+	if (!state)
+		abort();
+	memset(state, 0, sizeof(*state));
+	struct str copy = arena_dup(&r->arena, name);
+	state->name = (char *)copy.ptr;
+	state->index = r->target_count++;
+	table_put(&r->targets, copy, state);
+	return state;
+}
+
+uint32_t registry_series(struct registry *r, struct str target, struct str model)
+{
+	struct buf text;
+	buf_init(&text, 4096);
+	buf_adds(&text, target);
+	buf_addc(&text, 0);
+	buf_adds(&text, model);
+	uintptr_t known = (uintptr_t)table_get(&r->series, buf_str(&text));
+	struct str key = known ? STR_NONE : arena_dup(&r->arena, buf_str(&text));
+	buf_release(&text);
+	if (known)
+		return (uint32_t)known - 1;
+	if (r->entry_count == SERIES_MAX - 1)
+		return r->entry_count; /* the last one takes what does not fit */
+	if (r->entry_count == r->entry_cap) {
+		r->entry_cap = r->entry_cap ? r->entry_cap * 2 : 64;
+		r->entries = mem_grow(r->entries, r->entry_cap * sizeof(*r->entries));
+	}
+	r->entries[r->entry_count] = (struct series_entry){key, target.len};
+	table_put(&r->series, key, (void *)(uintptr_t)(r->entry_count + 1));
+	return r->entry_count++;
+}
+
+uint32_t registry_series_count(const struct registry *r)
+{
+	return r->entry_count;
+}
+
+bool registry_series_labels(void *registry, uint32_t id, struct series_labels *out)
+{
+	const struct registry *r = registry;
+	const struct series_entry *e = &r->entries[id];
+	out->target = str_head(e->key, e->target_len);
+	out->model = str_skip(e->key, e->target_len + 1);
+	return true;
+}

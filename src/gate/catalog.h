@@ -1,0 +1,109 @@
+/* catalog.h - what can be asked for and where: targets and models, as an immutable counted snapshot; and what lives on across snapshots.
+ *
+ * The control thread builds a catalog from the settings and the engines found, and publishes it by pointer; a request keeps the one it began
+ * with. Live state (requests in flight, whether a target is up) hangs on `struct target_state`, kept by name in the registry, so that a
+ * reload never resets it. A catalog owns copies of all its texts.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef VALET_GATE_CATALOG_H
+#define VALET_GATE_CATALOG_H
+
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "base/table.h"
+#include "dialect/engine.h"
+#include "gate/settings.h"
+
+#include <stdatomic.h>
+
+/* Live state of a target; lives as long as the registry. Workers change the counters, the control thread the rest. */
+struct target_state {
+	char *name;
+	uint32_t index;            /* dense: workers keep what is theirs by it */
+	_Atomic uint32_t in_flight; /* requests, of all workers */
+	_Atomic uint32_t up;       /* enum engine_state of the watcher, as a number */
+} __attribute__((aligned(64)));
+
+struct catalog_target {
+	struct target_state *state;
+	struct str name;
+	enum engine_kind kind;
+	uint32_t operations;     /* mask of OP_BIT() */
+	struct str host;         /* NUL-terminated */
+	uint16_t port;
+	bool https;
+	struct str ca_file;      /* empty: the system's only */
+	struct str address;      /* "https host port ca_file": a worker makes new connections when it changes */
+	struct str base_path;    /* what stands before "/chat/completions" */
+	struct str host_line;    /* "host: gpu1:8000\r\n" */
+	struct secret secret;
+	struct target_timeouts timeouts;
+	uint32_t max_concurrency; /* 0 = no limit */
+};
+
+/* One place where a model is served. */
+struct catalog_place {
+	const struct catalog_target *target;
+	struct str model;        /* the engine's name of it */
+	uint32_t series;         /* id in the metrics */
+};
+
+struct catalog_model {
+	struct str name;
+	struct str json;         /* its object for /v1/models */
+	struct catalog_place *places;
+	uint32_t place_count;
+	uint32_t operations;     /* of all its places */
+	int64_t context;         /* tokens; 0 = unknown; the largest of its places */
+};
+
+struct catalog {
+	_Atomic int refs;
+	struct arena arena;
+	struct catalog_target *targets;
+	uint32_t target_count;
+	struct catalog_model *models; /* sorted by name */
+	uint32_t model_count;
+	struct table names;      /* name or alias → struct catalog_model */
+	struct str list_json;    /* the answer to GET /v1/models */
+	/* from the settings: what workers need of them */
+	struct str_list cors;
+	bool cors_any;
+	bool log_requests;
+	bool guard;              /* every listener is on loopback: refuse names of other hosts */
+	bool ready;              /* the first look at all places is over */
+	uint32_t attempts;
+	int64_t heartbeat_ms, max_body, client_idle_ms;
+};
+
+/* What lives on: states of targets and ids of series, by name. The control thread's, but target_state's counters. */
+struct registry;
+struct registry *registry_new(void);
+void registry_free(struct registry *r);
+/* For /metrics (control thread). */
+uint32_t registry_series_count(const struct registry *r);
+bool registry_series_labels(void *registry, uint32_t id, struct series_labels *out);
+
+/* An engine as the watcher sees it; the builder copies what it needs. */
+struct catalog_engine {
+	struct str name;
+	struct str url;
+	enum engine_kind kind;   /* ENGINE_NONE: not known yet; taken as generic */
+	uint32_t up;             /* enum engine_state */
+	const struct engine_models *models;
+	const struct target_conf *conf; /* NULL: discovered */
+};
+
+/* Builds a snapshot with one reference. Models whose targets are all without an entry in `engines` are left out, except configured
+ * ones, which stay listed. `now_s`: for `created` where an engine gives none. */
+struct catalog *catalog_build(struct registry *r, const struct settings *s, const struct catalog_engine *engines, size_t n,
+			      int64_t now_s);
+struct catalog *catalog_ref(struct catalog *c);
+void catalog_unref(struct catalog *c); /* any thread; NULL is allowed */
+
+/* By name or alias; NULL: none. */
+const struct catalog_model *catalog_model(const struct catalog *c, struct str name);
+/* Appends up to three names that are near `name`, as ", did you mean 'a' or 'b'?"; nothing where none is. */
+void catalog_near(const struct catalog *c, struct str name, struct buf *out);
+
+#endif

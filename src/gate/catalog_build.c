@@ -1,0 +1,303 @@
+/* catalog_build.c - makes a catalog from the settings and the engines that were found. Control thread; pure but for the registry.
+ *
+ * A model's places are, where the settings name targets for it, those and no others; else every target that lists a model of that public name.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/json.h"
+#include "gate/registry.h"
+
+#include <stdio.h>
+
+/* A model while it is being collected. */
+struct draft {
+	struct str name;
+	struct str owned_by;
+	int64_t created, context;
+	struct catalog_place *places;
+	uint32_t count, cap;
+	bool fixed;              /* the settings say where it is served */
+};
+
+struct builder {
+	struct catalog *catalog;
+	struct registry *registry;
+	const struct settings *settings;
+	const struct catalog_engine *engines;
+	size_t engine_count;
+	int64_t now_s;
+	struct draft **drafts;
+	size_t count, cap;
+	struct table by_name;    /* name → struct draft */
+};
+
+/* ---- targets ---- */
+
+static struct target_timeouts timeouts_of(const struct builder *b, const struct target_conf *conf)
+{
+	if (conf)
+		return conf->timeouts;
+	const struct settings_timeouts *t = &b->settings->timeouts;
+	return (struct target_timeouts){t->connect_ms, t->first_byte_ms, t->idle_ms, t->total_ms};
+}
+
+static void set_address(struct catalog_target *t, struct arena *a, const struct url *url, const struct target_conf *conf)
+{
+	t->host = arena_dup(a, url->host);
+	t->port = url->port;
+	t->https = url->https;
+	t->ca_file = conf ? arena_dup(a, conf->ca_file) : STR_NONE;
+	t->address = arena_printf(a, "%s %.*s %u %.*s", url->https ? "https" : "http", STR_ARG(url->host), url->port,
+				  STR_ARG(t->ca_file));
+	t->base_path = arena_dup(a, engine_api_path(url->path));
+	t->host_line = arena_printf(a, "host: %.*s\r\n", STR_ARG(url->authority));
+}
+
+/* False: the URL of a discovered engine cannot be read (never for a configured one). */
+static bool add_target(struct builder *b, const struct catalog_engine *e)
+{
+	struct catalog *c = b->catalog;
+	struct catalog_target *t = &c->targets[c->target_count];
+	enum engine_kind kind = e->kind == ENGINE_NONE ? ENGINE_OPENAI : e->kind;
+	struct url url;
+	if (url_parse(e->url, &url) != NULL)
+		return false;
+	t->state = registry_target(b->registry, e->name);
+	atomic_store_explicit(&t->state->up, e->up, memory_order_relaxed);
+	t->name = arena_dup(&c->arena, e->name);
+	t->kind = kind;
+	t->operations = engines[kind].operations;
+	t->timeouts = timeouts_of(b, e->conf);
+	t->max_concurrency = e->conf ? (uint32_t)e->conf->max_concurrency : 0;
+	set_address(t, &c->arena, &url, e->conf);
+	if (e->conf)
+		secret_set(&t->secret, secret_view(&e->conf->secret));
+	c->target_count++;
+	return true;
+}
+
+static const struct catalog_target *target_named(const struct catalog *c, struct str name)
+{
+	for (uint32_t i = 0; i < c->target_count; i++)
+		if (str_eq(c->targets[i].name, name))
+			return &c->targets[i];
+	return NULL;
+}
+
+/* ---- models ---- */
+
+static struct draft *draft_of(struct builder *b, struct str name)
+{
+	struct draft *d = table_get(&b->by_name, name);
+	if (d)
+		return d;
+	d = arena_zero(&b->catalog->arena, sizeof(*d));
+	d->name = arena_dup(&b->catalog->arena, name);
+	if (b->count == b->cap) {
+		b->cap = b->cap ? b->cap * 2 : 64;
+		b->drafts = mem_grow(b->drafts, b->cap * sizeof(*b->drafts));
+	}
+	b->drafts[b->count++] = d;
+	table_put(&b->by_name, d->name, d);
+	return d;
+}
+
+static void add_place(struct builder *b, struct draft *d, const struct catalog_target *target, struct str model)
+{
+	for (uint32_t i = 0; i < d->count; i++)
+		if (d->places[i].target == target && str_eq(d->places[i].model, model))
+			return;
+	if (d->count == d->cap) { /* old arrays stay in the arena: few and small */
+		struct catalog_place *larger;
+		d->cap = d->cap ? d->cap * 2 : 2;
+		larger = arena_alloc(&b->catalog->arena, d->cap * sizeof(*larger));
+		if (d->count)
+			memcpy(larger, d->places, d->count * sizeof(*larger));
+		d->places = larger;
+	}
+	d->places[d->count++] = (struct catalog_place){
+		.target = target,
+		.model = arena_dup(&b->catalog->arena, model),
+		.series = registry_series(b->registry, target->name, d->name),
+	};
+}
+
+static void learn(struct builder *b, struct draft *d, const struct engine_model *m)
+{
+	if (m->context > d->context)
+		d->context = m->context;
+	if (m->created && (!d->created || m->created < d->created))
+		d->created = m->created;
+	if (d->owned_by.len == 0 && m->owned_by.len > 0)
+		d->owned_by = arena_dup(&b->catalog->arena, m->owned_by);
+}
+
+static void add_engine_model(struct builder *b, const struct catalog_engine *e, const struct catalog_target *t,
+			     const struct engine_model *m)
+{
+	if (e->conf && !target_lists(e->conf, m->id))
+		return;
+	struct str name = e->conf ? target_public_name(e->conf, m->id) : m->id;
+	struct draft *d = draft_of(b, name);
+	if (!d->fixed)
+		add_place(b, d, t, m->id);
+	for (uint32_t i = 0; i < d->count; i++)
+		if (d->places[i].target == t)
+			learn(b, d, m);
+}
+
+static void add_configured_model(struct builder *b, const struct model_conf *m)
+{
+	if (m->target_count == 0)
+		return;
+	struct draft *d = draft_of(b, m->name);
+	d->fixed = true;
+	for (size_t i = 0; i < m->target_count; i++) {
+		const struct model_target *mt = &m->targets[i];
+		const struct catalog_target *t = target_named(b->catalog, mt->target);
+		if (t)
+			add_place(b, d, t, mt->model.len ? mt->model : m->name);
+	}
+}
+
+/* A configured model that renames an engine's: what the engine says of its own name holds for the public one. */
+static void learn_configured(struct builder *b, const struct model_conf *m)
+{
+	struct draft *d = table_get(&b->by_name, m->name);
+	for (uint32_t i = 0; d && d->fixed && i < d->count; i++)
+		for (size_t e = 0; e < b->engine_count; e++) {
+			if (!str_eq(b->engines[e].name, d->places[i].target->name))
+				continue;
+			const struct engine_model *known = engine_models_find(b->engines[e].models, d->places[i].model);
+			if (known)
+				learn(b, d, known);
+		}
+}
+
+/* ---- finishing ---- */
+
+static int by_name(const void *a, const void *b)
+{
+	const struct draft *x = *(struct draft *const *)a, *y = *(struct draft *const *)b;
+	size_t n = x->name.len < y->name.len ? x->name.len : y->name.len;
+	int order = memcmp(x->name.ptr, y->name.ptr, n);
+	return order ? order : x->name.len < y->name.len ? -1 : x->name.len > y->name.len;
+}
+
+static struct str model_json(struct builder *b, const struct draft *d)
+{
+	struct json_writer w;
+	struct buf text;
+	buf_init(&text, 1 << 16);
+	json_writer_init(&w, &text);
+	json_open_object(&w);
+	json_member_str(&w, STR("id"), d->name);
+	json_member_str(&w, STR("object"), STR("model"));
+	json_member_i64(&w, STR("created"), d->created ? d->created : b->now_s);
+	json_member_str(&w, STR("owned_by"), d->owned_by.len ? d->owned_by : STR("valet"));
+	if (d->context) {
+		json_member_i64(&w, STR("max_model_len"), d->context);
+		json_member_i64(&w, STR("context_length"), d->context);
+	}
+	json_close_object(&w);
+	struct str copy = arena_dup(&b->catalog->arena, buf_str(&text));
+	buf_release(&text);
+	return copy;
+}
+
+static void finish_models(struct builder *b)
+{
+	struct catalog *c = b->catalog;
+	struct buf list;
+	buf_init(&list, 64 << 20);
+	BUF_ADD(&list, "{\"object\":\"list\",\"data\":[");
+	if (b->count)
+		qsort(b->drafts, b->count, sizeof(*b->drafts), by_name);
+	c->models = arena_zero(&c->arena, (b->count + 1) * sizeof(*c->models));
+	table_init(&c->names, b->count);
+	for (size_t i = 0; i < b->count; i++) {
+		struct draft *d = b->drafts[i];
+		struct catalog_model *m = &c->models[c->model_count];
+		if (d->count == 0)
+			continue;
+		*m = (struct catalog_model){d->name, model_json(b, d), d->places, d->count, 0, d->context};
+		for (uint32_t k = 0; k < d->count; k++)
+			m->operations |= d->places[k].target->operations;
+		if (c->model_count++)
+			buf_addc(&list, ',');
+		buf_adds(&list, m->json);
+		table_put(&c->names, m->name, m);
+	}
+	BUF_ADD(&list, "]}");
+	c->list_json = arena_dup(&c->arena, buf_str(&list));
+	buf_release(&list);
+}
+
+static void add_name(struct builder *b, struct str name, struct catalog_model *m)
+{
+	if (!table_get(&b->catalog->names, name))
+		table_put(&b->catalog->names, arena_dup(&b->catalog->arena, name), m);
+}
+
+/* The settings' aliases; and Ollama's own: "qwen3" is "qwen3:latest". */
+static void add_aliases(struct builder *b)
+{
+	struct catalog *c = b->catalog;
+	for (size_t i = 0; i < b->settings->model_count; i++) {
+		const struct model_conf *conf = &b->settings->models[i];
+		struct catalog_model *m = table_get(&c->names, conf->name);
+		for (size_t k = 0; m && k < conf->aliases.count; k++)
+			add_name(b, conf->aliases.items[k], m);
+	}
+	for (uint32_t i = 0; i < c->model_count; i++) {
+		struct catalog_model *m = &c->models[i];
+		if (str_ends(m->name, STR(":latest")) && m->places[0].target->kind == ENGINE_OLLAMA)
+			add_name(b, str_head(m->name, m->name.len - 7), m);
+	}
+}
+
+static void copy_settings(struct catalog *c, const struct settings *s)
+{
+	c->cors.items = arena_alloc(&c->arena, (s->cors.count + 1) * sizeof(*c->cors.items));
+	for (size_t i = 0; i < s->cors.count; i++) {
+		c->cors.items[c->cors.count++] = arena_dup(&c->arena, s->cors.items[i]);
+		c->cors_any |= str_eq(s->cors.items[i], STR("*"));
+	}
+	c->log_requests = s->log.requests;
+	c->guard = true;
+	for (size_t i = 0; i < s->listen.count; i++)
+		c->guard &= s->listen.items[i].loopback;
+	c->attempts = (uint32_t)s->attempts;
+	c->heartbeat_ms = s->timeouts.heartbeat_ms;
+	c->max_body = s->ceilings.max_body;
+	c->client_idle_ms = s->timeouts.client_idle_ms;
+}
+
+struct catalog *catalog_build(struct registry *r, const struct settings *s, const struct catalog_engine *list, size_t n,
+			      int64_t now_s)
+{
+	struct catalog *c = mem_zero(sizeof(*c));
+	struct builder b = {.catalog = c, .registry = r, .settings = s, .engines = list, .engine_count = n, .now_s = now_s};
+	atomic_init(&c->refs, 1);
+	arena_init(&c->arena, 8192);
+	table_init(&b.by_name, 64);
+	c->targets = arena_zero(&c->arena, (n + 1) * sizeof(*c->targets));
+	bool *usable = mem_array(n + 1, sizeof(*usable));
+	for (size_t i = 0; i < n; i++)
+		usable[i] = add_target(&b, &list[i]);
+	for (size_t i = 0; i < s->model_count; i++)
+		add_configured_model(&b, &s->models[i]);
+	for (size_t i = 0, t = 0; i < n; i++) {
+		for (uint32_t m = 0; usable[i] && m < list[i].models->count; m++)
+			add_engine_model(&b, &list[i], &c->targets[t], &list[i].models->list[m]);
+		t += usable[i];
+	}
+	for (size_t i = 0; i < s->model_count; i++)
+		learn_configured(&b, &s->models[i]);
+	finish_models(&b);
+	add_aliases(&b);
+	copy_settings(c, s);
+	free(usable);
+	free(b.drafts);
+	table_release(&b.by_name);
+	return c;
+}

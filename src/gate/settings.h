@@ -1,0 +1,160 @@
+/* settings.h - what valet.yaml says: structs, tables, loading.
+ *
+ * Settings are immutable after loading and may be read from any thread; whoever loaded them frees
+ * them. Loading blocks (files). All texts but the views of a `struct url` are also NUL-terminated;
+ * they live as long as the settings.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef VALET_GATE_SETTINGS_H
+#define VALET_GATE_SETTINGS_H
+
+#include "base/field.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "http/url.h"
+
+enum auth_mode { AUTH_KEYS, AUTH_OFF };
+
+/* In the order of their names: auto, vllm, llamacpp, ollama, lmstudio, sglang, openai. */
+enum target_kind {
+	TARGET_AUTO,
+	TARGET_VLLM,
+	TARGET_LLAMACPP,
+	TARGET_OLLAMA,
+	TARGET_LMSTUDIO,
+	TARGET_SGLANG,
+	TARGET_OPENAI,
+};
+
+/* Where to listen (a numeric host), or where to look for engines (any host). */
+struct settings_address {
+	struct str text; /* as written */
+	struct str host; /* no brackets; where we listen, "localhost" and "*" are numbers already */
+	uint16_t port;   /* `discover`: 0 where none was given (look at the usual ports) */
+	bool loopback;
+};
+
+struct settings_addresses {
+	struct settings_address *items;
+	size_t count;
+};
+
+struct settings_log {
+	enum log_level level;
+	enum log_format format;
+	struct str file; /* empty: stderr */
+	bool requests;   /* a line for each request */
+};
+
+struct settings_timeouts {
+	int64_t connect_ms, first_byte_ms, idle_ms, total_ms; /* of a target */
+	int64_t heartbeat_ms;                                 /* 0: off */
+	int64_t client_idle_ms, drain_ms;
+};
+
+struct settings_ceilings {
+	int64_t max_body;        /* bytes of a request's body */
+	int64_t max_connections; /* of clients, all workers together */
+};
+
+/* Which models of an engine are listed, and under which names. */
+struct target_models {
+	struct str_list include; /* globs on the engine's names; none: all */
+	struct str_list exclude; /* globs; wins over include */
+	struct str_map rename;   /* engine's name → public name */
+};
+
+/* Time-outs of one target; after loading none is 0: what was not given is filled from
+ * settings.timeouts. */
+struct target_timeouts {
+	int64_t connect_ms, first_byte_ms, idle_ms, total_ms;
+};
+
+struct target_conf {
+	struct str name;
+	struct str url_text;
+	struct url url; /* views into url_text */
+	enum target_kind kind;
+	struct secret secret;
+	struct target_models models;
+	int64_t max_concurrency; /* 0: no limit */
+	struct target_timeouts timeouts;
+	struct str ca_file; /* empty: the system's CAs only */
+};
+
+/* One place where a configured model is served. */
+struct model_target {
+	struct str target; /* a target's name */
+	struct str model;  /* the engine's name of the model; empty: the same as the public one */
+	size_t index;      /* of the target in settings.targets */
+};
+
+struct model_conf {
+	struct str name;
+	struct str_list aliases;
+	struct model_target *targets; /* best first; none: every target that lists the model */
+	size_t target_count;
+};
+
+struct settings {
+	struct arena arena; /* owns all below */
+	struct str file;    /* empty: no file */
+
+	struct str_list listen_texts;
+	struct settings_addresses listen;
+	struct str admin_listen_text;
+	struct settings_address admin_listen; /* text empty: off */
+	enum auth_mode auth;
+	int64_t workers;                      /* 0: by number of cores, at most 4 */
+	struct str_list cors;                 /* globs of origins ("*": all); none: off */
+	bool discovery;
+	struct str_list discover_texts;
+	struct settings_addresses discover;
+	int64_t discovery_interval_ms, discovery_grace_ms;
+	struct settings_log log;
+	struct settings_timeouts timeouts;
+	struct settings_ceilings ceilings;
+	int64_t attempts; /* at most, for a request */
+	struct target_conf *targets;
+	size_t target_count;
+	struct model_conf *models;
+	size_t model_count;
+};
+
+extern const struct field_table settings_table;
+extern const char *const target_kind_names[]; /* by enum target_kind; ends with NULL */
+
+/* A top-level setting given on the command line; replaces the file's. The same name again makes a
+ * list. */
+struct settings_override {
+	const char *name;  /* "listen" */
+	const char *value; /* "0.0.0.0:9300" */
+};
+
+/* Loads `path`, or where it is NULL the first of $VALET_CONFIG, ./valet.yaml and
+ * /etc/valet/valet.yaml that there is, else nothing but the standards. `over` may be NULL. Problems
+ * (and warnings, also on success) are appended to `report`, a line each: `valet.yaml:12:7:
+ * targets[1].url: expected …`. False: *out is NULL, `report` has at least one line. */
+bool settings_load(const char *path, const struct settings_override *over, size_t over_count,
+		   struct settings **out, struct buf *report) __attribute__((warn_unused_result));
+/* The same from a text called `file` (empty: no file), with its problems left in `r` (whose arena
+ * the caller gives). Returns NULL where r->errors is not 0. */
+struct settings *settings_parse(struct str text, struct str file,
+				const struct settings_override *over, size_t over_count,
+				struct field_reader *r) __attribute__((warn_unused_result));
+/* The file that settings_load() would take; NULL: none. Static or from the environment. */
+const char *settings_find(const char *path);
+/* Reads the file; false and `why` (without the file's name) where that fails. */
+bool settings_read_file(const char *path, struct buf *text, struct buf *why)
+	__attribute__((warn_unused_result));
+
+/* What holds without a file. */
+struct settings *settings_defaults(void);
+/* Wipes the secrets. NULL is allowed. */
+void settings_free(struct settings *s);
+
+/* Whether a target's model is listed, by the engine's name; and the name it is listed under. */
+bool target_lists(const struct target_conf *target, struct str engine_name);
+struct str target_public_name(const struct target_conf *target, struct str engine_name);
+
+#endif

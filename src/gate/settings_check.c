@@ -1,0 +1,334 @@
+/* settings_check.c - what no single setting can tell: names that stand twice, names of nothing,
+ * what contradicts.
+ *
+ * Texts that a field has refused already are empty here, and are passed over.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "gate/settings_parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* The settings under check, and where mistakes go. */
+struct check {
+	struct settings *settings;
+	const struct json *tree;
+	struct field_reader *reader;
+};
+
+static void tell(struct check *c, bool warning, struct str path, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void tell(struct check *c, bool warning, struct str path, const char *format, ...)
+{
+	struct buf text;
+	va_list args;
+	buf_init(&text, 4096);
+	va_start(args, format);
+	buf_addv(&text, format, args);
+	va_end(args);
+	field_problem_at(c->reader, c->tree, warning, path, buf_str(&text));
+	buf_release(&text);
+}
+
+#define PATH(c, ...) arena_printf((c)->reader->arena, __VA_ARGS__)
+
+/* A name as it is shown; lives in the reader's arena. */
+static struct str quoted(struct check *c, struct str name)
+{
+	struct buf text;
+	buf_init(&text, 4096);
+	field_quote(&text, name);
+	struct str copy = arena_dup(c->reader->arena, buf_str(&text));
+	buf_release(&text);
+	return copy;
+}
+
+/* ---- names that must not stand twice ---- */
+
+#define ITSELF SIZE_MAX
+
+/* Who uses a name: element i, or its j-th alias. Sorted, since a list may be long. */
+struct claim {
+	struct str name;
+	size_t i, j;
+	size_t order;
+};
+
+struct claims {
+	struct claim *items;
+	size_t count;
+};
+
+static int compare_names(struct str a, struct str b)
+{
+	size_t len = a.len < b.len ? a.len : b.len;
+	int order = len ? memcmp(a.ptr, b.ptr, len) : 0;
+	return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+static int compare_claims(const void *left, const void *right)
+{
+	const struct claim *a = left, *b = right;
+	int order = compare_names(a->name, b->name);
+	return order ? order : (a->order > b->order) - (a->order < b->order);
+}
+
+static void claims_add(struct claims *claims, struct str name, size_t i, size_t j)
+{
+	if (name.len) {
+		claims->items[claims->count] = (struct claim){name, i, j, claims->count};
+		claims->count++;
+	}
+}
+
+static void claims_sort(struct claims *claims)
+{
+	if (claims->count)
+		qsort(claims->items, claims->count, sizeof(*claims->items), compare_claims);
+}
+
+/* The first who claims `name`; NULL: nobody. */
+static const struct claim *claims_find(const struct claims *claims, struct str name)
+{
+	size_t low = 0, high = claims->count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (compare_names(claims->items[middle].name, name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	bool found = low < claims->count && str_eq(claims->items[low].name, name);
+	return found ? &claims->items[low] : NULL;
+}
+
+/* ---- listening ---- */
+
+static bool same_address(const struct settings_address *a, const struct settings_address *b)
+{
+	return a->port != 0 && a->port == b->port && str_eq(a->host, b->host);
+}
+
+static void check_listen(struct check *c)
+{
+	const struct settings *s = c->settings;
+	const struct settings_address *beyond = NULL;
+	if (s->listen_texts.count == 0)
+		tell(c, false, STR("listen"),
+		     "expected at least one HOST:PORT, found an empty list");
+	for (size_t i = 0; i < s->listen.count; i++) {
+		if (!s->listen.items[i].loopback)
+			beyond = &s->listen.items[i];
+		for (size_t j = 0; j < i && i < 100; j++)
+			if (same_address(&s->listen.items[i], &s->listen.items[j]))
+				tell(c, false, PATH(c, "listen[%zu]", i), "%.*s stands here twice",
+				     STR_ARG(s->listen.items[i].text));
+		if (same_address(&s->listen.items[i], &s->admin_listen))
+			tell(c, false, STR("admin_listen"),
+			     "expected another address than listen, found %.*s for both",
+			     STR_ARG(s->admin_listen.text));
+	}
+	if (beyond && s->auth == AUTH_OFF)
+		tell(c, true, STR("auth"), "off: everyone who can reach %.*s may use every model",
+		     STR_ARG(beyond->text));
+	if (s->admin_listen.text.len && !s->admin_listen.loopback)
+		tell(c, true, STR("admin_listen"),
+		     "everyone who can reach %.*s may administer Valet; expected a loopback "
+		     "address",
+		     STR_ARG(s->admin_listen.text));
+}
+
+static void check_cors(struct check *c)
+{
+	const struct settings *s = c->settings;
+	for (size_t i = 0; i < s->cors.count; i++) {
+		if (s->cors.count > 1 && str_eq(s->cors.items[i], STR("off")))
+			tell(c, false, PATH(c, "cors[%zu]", i),
+			     "off must stand alone, found it in a list with others");
+		if (s->auth == AUTH_OFF && str_eq(s->cors.items[i], STR("*")))
+			tell(c, true, STR("cors"),
+			     "with auth off, every web page that is opened here may use every "
+			     "model");
+	}
+}
+
+/* ---- targets ---- */
+
+static void check_secret(struct check *c, size_t i)
+{
+	const struct target_conf *t = &c->settings->targets[i];
+	if (secret_is_off(&t->secret) || t->url.https || t->url.host.len == 0)
+		return;
+	if (!settings_is_loopback(t->url.host))
+		tell(c, true, PATH(c, "targets[%zu].url", i),
+		     "the secret goes over the network unencrypted; expected an https:// URL");
+}
+
+static void check_ca_file(struct check *c, size_t i)
+{
+	const struct target_conf *t = &c->settings->targets[i];
+	if (t->ca_file.len == 0)
+		return;
+	if (access(t->ca_file.ptr, R_OK) != 0)
+		tell(c, false, PATH(c, "targets[%zu].ca_file", i), "cannot read %.*s: %s",
+		     STR_ARG(t->ca_file), strerror(errno));
+	else if (t->url.host.len && !t->url.https)
+		tell(c, true, PATH(c, "targets[%zu].ca_file", i),
+		     "it has no use; expected an https:// URL");
+}
+
+/* `aliases`: all names of `models`, sorted. */
+static void check_rename(struct check *c, size_t i, const struct claims *names)
+{
+	const struct target_conf *t = &c->settings->targets[i];
+	const struct str_map *rename = &t->models.rename;
+	struct claims values = {arena_alloc(c->reader->arena, rename->count * sizeof(struct claim)),
+				0};
+	struct str where = PATH(c, "targets[%zu].models.rename", i);
+	for (size_t j = 0; j < rename->count; j++) {
+		const struct str_pair *pair = &rename->items[j];
+		const struct claim *taken = claims_find(names, pair->value);
+		if (pair->name.len && !target_lists(t, pair->name))
+			tell(c, true, where,
+			     "%.*s is renamed but not listed: see include and exclude",
+			     STR_ARG(quoted(c, pair->name)));
+		if (taken && taken->j != ITSELF)
+			tell(c, false, where, "%.*s is an alias of models[%zu] already",
+			     STR_ARG(quoted(c, pair->value)), taken->i);
+		claims_add(&values, pair->value, j, ITSELF);
+	}
+	claims_sort(&values);
+	for (size_t j = 1; j < values.count; j++)
+		if (str_eq(values.items[j - 1].name, values.items[j].name))
+			tell(c, false, where, "two models of this target would both be %.*s",
+			     STR_ARG(quoted(c, values.items[j].name)));
+}
+
+static struct claims target_claims(struct check *c, bool urls)
+{
+	const struct settings *s = c->settings;
+	struct claims all = {arena_alloc(c->reader->arena, s->target_count * sizeof(struct claim)),
+			     0};
+	for (size_t i = 0; i < s->target_count; i++)
+		claims_add(&all, urls ? s->targets[i].url_text : s->targets[i].name, i, ITSELF);
+	claims_sort(&all);
+	return all;
+}
+
+static void check_twice(struct check *c, const struct claims *all, bool urls)
+{
+	for (size_t k = 1; k < all->count; k++) {
+		const struct claim *claim = &all->items[k];
+		if (!str_eq(all->items[k - 1].name, claim->name))
+			continue;
+		size_t first = claims_find(all, claim->name)->i;
+		if (urls)
+			tell(c, true, PATH(c, "targets[%zu].url", claim->i),
+			     "the same URL as targets[%zu]", first);
+		else
+			tell(c, false, PATH(c, "targets[%zu].name", claim->i),
+			     "expected a name of its own, found %.*s, which targets[%zu] has",
+			     STR_ARG(quoted(c, claim->name)), first);
+	}
+}
+
+/* ---- models ---- */
+
+/* Names and aliases share one space: a client's word must mean one model. */
+static struct claims model_claims(struct check *c)
+{
+	const struct settings *s = c->settings;
+	size_t n = s->model_count;
+	for (size_t i = 0; i < s->model_count; i++)
+		n += s->models[i].aliases.count;
+	struct claims all = {arena_alloc(c->reader->arena, n * sizeof(struct claim)), 0};
+	for (size_t i = 0; i < s->model_count; i++)
+		claims_add(&all, s->models[i].name, i, ITSELF);
+	for (size_t i = 0; i < s->model_count; i++)
+		for (size_t j = 0; j < s->models[i].aliases.count; j++)
+			claims_add(&all, s->models[i].aliases.items[j], i, j);
+	claims_sort(&all);
+	return all;
+}
+
+static void check_names(struct check *c, const struct claims *all)
+{
+	for (size_t k = 1; k < all->count; k++) {
+		const struct claim *claim = &all->items[k];
+		if (!str_eq(all->items[k - 1].name, claim->name))
+			continue;
+		const struct claim *first = claims_find(all, claim->name);
+		struct str path = claim->j == ITSELF
+					  ? PATH(c, "models[%zu].name", claim->i)
+					  : PATH(c, "models[%zu].aliases[%zu]", claim->i, claim->j);
+		tell(c, false, path,
+		     "expected a name of its own, found %.*s, which is %s models[%zu]",
+		     STR_ARG(quoted(c, claim->name)),
+		     first->j == ITSELF ? "the name of" : "an alias of", first->i);
+	}
+}
+
+static void unknown_target(struct check *c, struct str path, struct str name)
+{
+	const struct settings *s = c->settings;
+	struct field_reader *r = c->reader;
+	const struct str *near = NULL;
+	struct str *names = NULL;
+	if (r->dropped == 0) {
+		names = arena_alloc(r->arena, s->target_count * sizeof(*names));
+		for (size_t i = 0; i < s->target_count; i++)
+			names[i] = s->targets[i].name;
+		near = field_near(name, names, s->target_count);
+	}
+	if (near)
+		tell(c, false, path,
+		     "expected the name of a target, found %.*s; did you mean %.*s?",
+		     STR_ARG(quoted(c, name)), STR_ARG(*near));
+	else
+		tell(c, false, path, "expected the name of a target, found %.*s%s",
+		     STR_ARG(quoted(c, name)), s->target_count ? "" : "; there are no targets");
+}
+
+static void check_model(struct check *c, size_t i, const struct claims *targets)
+{
+	struct model_conf *m = &c->settings->models[i];
+	for (size_t j = 0; j < m->target_count; j++) {
+		struct model_target *t = &m->targets[j];
+		struct str path = PATH(c, "models[%zu].targets[%zu]", i, j);
+		const struct claim *found = claims_find(targets, t->target);
+		if (t->target.len == 0)
+			continue;
+		if (found)
+			t->index = found->i;
+		else
+			unknown_target(c, path, t->target);
+		for (size_t k = 0; found && k < j && k < 100; k++)
+			if (str_eq(m->targets[k].target, t->target) &&
+			    str_eq(m->targets[k].model, t->model))
+				tell(c, true, path, "the same as targets[%zu] of this model", k);
+	}
+}
+
+void settings_check(struct settings *s, const struct json *tree, struct field_reader *r)
+{
+	struct check c = {s, tree, r};
+	struct claims targets = target_claims(&c, false), urls = target_claims(&c, true);
+	struct claims names = model_claims(&c);
+	check_listen(&c);
+	check_cors(&c);
+	check_twice(&c, &targets, false);
+	check_twice(&c, &urls, true);
+	for (size_t i = 0; i < s->target_count; i++) {
+		check_secret(&c, i);
+		check_ca_file(&c, i);
+		check_rename(&c, i, &names);
+	}
+	check_names(&c, &names);
+	for (size_t i = 0; i < s->model_count; i++)
+		check_model(&c, i, &targets);
+	if (!s->discovery && s->discover_texts.count == 0 && s->target_count == 0)
+		tell(&c, true, STR("targets"),
+		     "there is nowhere to send a request: no targets, and discovery is off");
+}

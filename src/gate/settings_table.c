@@ -1,0 +1,245 @@
+/* settings_table.c - the tables behind valet.yaml: names, types, standards, ranges and what the
+ * reference says of them.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "gate/settings_parts.h"
+
+#include "net/resolve.h"
+
+#include <stdio.h>
+
+/* ---- checks of single texts ---- */
+
+static const char *check_listen(struct str text)
+{
+	struct settings_address unused;
+	return settings_listen_address(text, &unused) ? NULL : "";
+}
+
+static const char *check_discover(struct str text)
+{
+	struct settings_address unused;
+	return settings_engine_address(text, &unused);
+}
+
+static const char *check_url(struct str text)
+{
+	struct url unused;
+	if (!str_istarts(text, STR("http://")) && !str_istarts(text, STR("https://")))
+		return "";
+	return url_parse(text, &unused);
+}
+
+static const char *check_target_name(struct str text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.ptr[i], lower = (char)(c | 0x20);
+		bool fine = (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9');
+		if (!fine && c != '-' && c != '_' && c != '.')
+			return "";
+	}
+	return NULL;
+}
+
+static const char *check_model_name(struct str text)
+{
+	return str_trim(text).len == text.len ? NULL : "it begins or ends with a space";
+}
+
+static const char *check_origin(struct str text)
+{
+	if (str_eq(text, STR("*")) || str_eq(text, STR("off")) || str_eq(text, STR("local")))
+		return NULL;
+	size_t scheme = str_search(text, STR("://"));
+	struct str host = str_skip(text, scheme + 3);
+	if (scheme == 0 || host.len == 0)
+		return "";
+	return str_find(host, '/') < host.len ? "an origin has no path and no slash at its end"
+					      : NULL;
+}
+
+/* ---- tables ---- */
+
+#define AT(type, member) offsetof(struct type, member)
+
+static const char *const auth_names[] = {"keys", "off", NULL};
+static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
+static const char *const format_names[] = {"text", "json", NULL};
+const char *const target_kind_names[] = {"auto",     "vllm",   "llamacpp", "ollama",
+					 "lmstudio", "sglang", "openai",   NULL};
+
+static const struct field log_fields[] = {
+	{"level", FIELD_CHOICE, AT(settings_log, level), .standard = "info", .choices = level_names,
+	 .help = "The least important lines that are written."},
+	{"format", FIELD_CHOICE, AT(settings_log, format), .standard = "text",
+	 .choices = format_names, .help = "Lines for people, or one JSON object a line."},
+	{"file", FIELD_PATH, AT(settings_log, file), .off = true, .standard_note = "standard error",
+	 .help = "Where lines go; a relative path begins at the folder of the settings file."},
+	{"requests", FIELD_BOOL, AT(settings_log, requests), .standard = "on",
+	 .help = "One line for each request (never with its text)."},
+};
+static const struct field_table log_table = FIELD_TABLE(log_fields, struct settings_log);
+
+enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
+
+static const struct field timeout_fields[] = {
+	{"connect", FIELD_MS, AT(settings_timeouts, connect_ms), .standard = "3s", .min = 10,
+	 .max = 5 * MINUTE,
+	 .help = "To connect to a target, TLS included; then the next one is tried."},
+	{"first_byte", FIELD_MS, AT(settings_timeouts, first_byte_ms), .standard = "300s",
+	 .min = 10, .max = DAY,
+	 .help = "From sending a request to the first byte of the answer. Long prompts and models "
+		 "that are still being loaded need minutes."},
+	{"idle", FIELD_MS, AT(settings_timeouts, idle_ms), .standard = "120s", .min = 10,
+	 .max = DAY, .help = "Between two pieces of an answer."},
+	{"total", FIELD_MS, AT(settings_timeouts, total_ms), .standard = "1h", .min = 10,
+	 .max = 7 * DAY, .help = "A whole request, with all its attempts."},
+	{"heartbeat", FIELD_MS, AT(settings_timeouts, heartbeat_ms), .standard = "15s", .off = true,
+	 .min = 10, .max = HOUR,
+	 .help = "A stream that waits gets a comment line this often, so that nothing between "
+		 "client and Valet cuts it."},
+	{"client_idle", FIELD_MS, AT(settings_timeouts, client_idle_ms), .standard = "180s",
+	 .min = 10, .max = DAY,
+	 .help = "How long a client's connection may stand open between requests."},
+	{"drain", FIELD_MS, AT(settings_timeouts, drain_ms), .standard = "30s", .min = 0,
+	 .max = DAY, .help = "How long running answers may go on after Valet was told to stop."},
+};
+static const struct field_table timeout_table =
+	FIELD_TABLE(timeout_fields, struct settings_timeouts);
+
+static const struct field ceiling_fields[] = {
+	{"max_body", FIELD_BYTES, AT(settings_ceilings, max_body), .standard = "64MiB", .min = 1024,
+	 .max = 1 << 30,
+	 .help = "The largest body of a request; a larger one is answered with 413."},
+	{"max_connections", FIELD_INT, AT(settings_ceilings, max_connections), .standard = "16384",
+	 .min = 1, .max = 1000000, .help = "Connections of clients at the same time."},
+};
+static const struct field_table ceiling_table =
+	FIELD_TABLE(ceiling_fields, struct settings_ceilings);
+
+static const struct field target_models_fields[] = {
+	{"include", FIELD_STR_LIST, AT(target_models, include), .standard_note = "all", .min = 1,
+	 .max = 200, .expects = "model names (* and ? allowed)",
+	 .help = "Only these of the engine's models are listed. Names as the engine gives them."},
+	{"exclude", FIELD_STR_LIST, AT(target_models, exclude), .min = 1, .max = 200,
+	 .expects = "model names (* and ? allowed)",
+	 .help = "These are not listed, whatever `include` says."},
+	{"rename", FIELD_MAP, AT(target_models, rename), .min = 1, .max = 200,
+	 .check = check_model_name, .expects = "the engine's names with public names",
+	 .help = "Lists a model under another name: `engine-name: public-name`."},
+};
+static const struct field_table target_models_table =
+	FIELD_TABLE(target_models_fields, struct target_models);
+
+static const struct field target_timeout_fields[] = {
+	{"connect", FIELD_MS, AT(target_timeouts, connect_ms), .min = 10, .max = 5 * MINUTE,
+	 .standard_note = "`timeouts.connect`", .help = "As in `timeouts`, for this target."},
+	{"first_byte", FIELD_MS, AT(target_timeouts, first_byte_ms), .min = 10, .max = DAY,
+	 .standard_note = "`timeouts.first_byte`", .help = "As in `timeouts`, for this target."},
+	{"idle", FIELD_MS, AT(target_timeouts, idle_ms), .min = 10, .max = DAY,
+	 .standard_note = "`timeouts.idle`", .help = "As in `timeouts`, for this target."},
+	{"total", FIELD_MS, AT(target_timeouts, total_ms), .min = 10, .max = 7 * DAY,
+	 .standard_note = "`timeouts.total`", .help = "One attempt at this target."},
+};
+static const struct field_table target_timeout_table =
+	FIELD_TABLE(target_timeout_fields, struct target_timeouts);
+
+static const struct field target_fields[] = {
+	{"name", FIELD_STR, AT(target_conf, name), .required = true, .min = 1, .max = 64,
+	 .check = check_target_name, .expects = "1 to 64 letters, digits, '-', '_' or '.'",
+	 .help = "The target's name in `models`, logs and metrics."},
+	{"url", FIELD_STR, AT(target_conf, url_text), .required = true, .min = 1, .max = 2048,
+	 .check = check_url, .expects = "an http:// or https:// URL",
+	 .help = "The engine's base URL. A `/v1` at its end is allowed and makes no difference to "
+		 "clients."},
+	{"kind", FIELD_CHOICE, AT(target_conf, kind), .standard = "auto",
+	 .choices = target_kind_names,
+	 .help = "What runs there. `auto` asks it; `openai` is any other server that speaks the "
+		 "OpenAI API."},
+	{"secret", FIELD_SECRET, AT(target_conf, secret),
+	 .help = "Sent as bearer token to this target only. The secret itself never stands in this "
+		 "file; a relative path begins at the folder of the settings file."},
+	{"models", FIELD_OBJECT, AT(target_conf, models), .sub = &target_models_table,
+	 .help = "Which of its models are listed, and under which names; see below."},
+	{"max_concurrency", FIELD_INT, AT(target_conf, max_concurrency), .standard = "0", .min = 0,
+	 .max = 100000, .off = true, .standard_note = "no limit",
+	 .help = "Requests sent to it at the same time; 0 is no limit."},
+	{"timeouts", FIELD_OBJECT, AT(target_conf, timeouts), .sub = &target_timeout_table,
+	 .help = "Its own time-outs; see below."},
+	{"ca_file", FIELD_PATH, AT(target_conf, ca_file), .off = true,
+	 .help = "Certificates (PEM) to trust for this target besides the system's."},
+};
+static const struct field_table target_table = FIELD_TABLE(target_fields, struct target_conf);
+
+static const struct field model_target_fields[] = {
+	{"target", FIELD_STR, AT(model_target, target), .required = true, .min = 1, .max = 64,
+	 .expects = "the name of a target", .help = "One of `targets`."},
+	{"model", FIELD_STR, AT(model_target, model), .min = 1, .max = 200,
+	 .standard_note = "the model's own name", .check = check_model_name,
+	 .help = "What the engine calls the model."},
+};
+static const struct field_table model_target_table =
+	FIELD_TABLE(model_target_fields, struct model_target);
+
+static const struct field model_fields[] = {
+	{"name", FIELD_STR, AT(model_conf, name), .required = true, .min = 1, .max = 200,
+	 .check = check_model_name, .help = "What clients call it."},
+	{"aliases", FIELD_STR_LIST, AT(model_conf, aliases), .min = 1, .max = 200,
+	 .check = check_model_name, .expects = "names",
+	 .help = "Further names for clients; they are not listed."},
+	{"targets", FIELD_LIST, AT(model_conf, targets), AT(model_conf, target_count), .bare = true,
+	 .sub = &model_target_table, .standard_note = "every target that lists the model",
+	 .expects = "target names, or {target, model}",
+	 .help = "Where it is served, best first. The next one is tried when one fails."},
+};
+static const struct field_table model_table = FIELD_TABLE(model_fields, struct model_conf);
+
+static const struct field settings_fields[] = {
+	{"listen", FIELD_STR_LIST, AT(settings, listen_texts), .standard = "127.0.0.1:9300",
+	 .check = check_listen, .expects = "HOST:PORT with a numeric host (or a list of them)",
+	 .help = "Where clients connect. `0.0.0.0:9300` is every IPv4 address of this host, "
+		 "`[::]:9300` every IPv6 address; port 0 picks a free one."},
+	{"admin_listen", FIELD_STR, AT(settings, admin_listen_text), .standard = "127.0.0.1:9301",
+	 .off = true, .check = check_listen, .expects = "HOST:PORT with a numeric host",
+	 .help = "Where the admin API, the live view and `/metrics` are."},
+	{"auth", FIELD_CHOICE, AT(settings, auth), .standard = "keys", .choices = auth_names,
+	 .help = "`keys`: beyond loopback Valet only listens when there are API keys. `off`: "
+		 "everyone who reaches it may use it."},
+	{"workers", FIELD_INT, AT(settings, workers), .standard = "0", .min = 0, .max = 64,
+	 .standard_note = "`0`: as many as cores, at most 4",
+	 .help = "Threads that serve requests."},
+	{"cors", FIELD_STR_LIST, AT(settings, cors), .standard = "local", .check = check_origin,
+	 .expects = "local, *, off, or a list of origins such as https://chat.example.org",
+	 .help = "Which web pages may call Valet from a browser (* allowed inside an origin). "
+		 "`local`: apps and pages of this host (Obsidian, Tauri, Ionic, Capacitor, VS "
+		 "Code, localhost); may stand in a list with others."},
+	{"discovery", FIELD_BOOL, AT(settings, discovery), .standard = "on",
+	 .help = "Looks for engines at their usual ports on this host."},
+	{"discover", FIELD_STR_LIST, AT(settings, discover_texts), .check = check_discover,
+	 .min = 1, .max = 300, .expects = "HOST or HOST:PORT (or a list of them)",
+	 .help = "Further places to look at; without a port, at the usual ones."},
+	{"discovery_interval", FIELD_MS, AT(settings, discovery_interval_ms), .standard = "5s",
+	 .min = 100, .max = HOUR, .help = "How often Valet looks."},
+	{"discovery_grace", FIELD_MS, AT(settings, discovery_grace_ms), .standard = "60s", .min = 0,
+	 .max = DAY, .help = "How long the models of an engine that is gone stay listed."},
+	{"log", FIELD_OBJECT, AT(settings, log), .sub = &log_table, .help = "See below."},
+	{"timeouts", FIELD_OBJECT, AT(settings, timeouts), .sub = &timeout_table,
+	 .help = "See below."},
+	{"ceilings", FIELD_OBJECT, AT(settings, ceilings), .sub = &ceiling_table,
+	 .help = "See below."},
+	{"attempts", FIELD_INT, AT(settings, attempts), .standard = "3", .min = 1, .max = 3,
+	 .help = "How many targets a request is tried at before its first byte went to the "
+		 "client."},
+	{"targets", FIELD_LIST, AT(settings, targets), AT(settings, target_count),
+	 .sub = &target_table,
+	 .help = "Engines and cloud addresses, besides those that are found; see below."},
+	{"models", FIELD_LIST, AT(settings, models), AT(settings, model_count), .sub = &model_table,
+	 .help = "Models with aliases or with an order of targets; all others need no entry. See "
+		 "below."},
+};
+const struct field_table settings_table = FIELD_TABLE(settings_fields, struct settings);
+
+_Static_assert(sizeof(enum auth_mode) == sizeof(int) && sizeof(enum target_kind) == sizeof(int) &&
+		       sizeof(enum log_level) == sizeof(int) &&
+		       sizeof(enum log_format) == sizeof(int),
+	       "FIELD_CHOICE writes an int");

@@ -1,0 +1,88 @@
+/* answer.c - the lines that every answer carries: ids, target, CORS; and whole answers of our own.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/answer.h"
+#include "proxy/worker.h"
+
+#include <stdio.h>
+
+/* x-ratelimit-* and the rest must be listed by name: `*` does not cover them for all browsers. */
+#define EXPOSED \
+	"access-control-expose-headers: x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, " \
+	"x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, " \
+	"x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, openai-processing-ms, " \
+	"x-valet-target, x-valet-model, x-valet-queue-ms, x-valet-overflow\r\n"
+
+static void borrow(struct request *r, struct buf *b)
+{
+	buf_init(b, WORKER_FIELDS);
+	b->ptr = r->worker->fields;
+	b->cap = WORKER_FIELDS;
+}
+
+static void add_line(struct buf *b, struct str name, struct str value)
+{
+	buf_adds(b, name);
+	BUF_ADD(b, ": ");
+	for (size_t i = 0; i < value.len; i++) /* names of models come from outside: nothing may break the line */
+		buf_addc(b, value.ptr[i] >= ' ' && value.ptr[i] != 0x7f ? value.ptr[i] : '?');
+	BUF_ADD(b, "\r\n");
+}
+
+bool answer_origin_allowed(const struct catalog *c, struct str origin)
+{
+	for (size_t i = 0; i < c->cors.count; i++)
+		if (str_glob(c->cors.items[i], origin))
+			return true;
+	return false;
+}
+
+static void add_cors(struct request *r, struct buf *b)
+{
+	if (r->origin.len == 0 || !answer_origin_allowed(r->catalog, r->origin))
+		return;
+	add_line(b, STR("access-control-allow-origin"), r->origin);
+	BUF_ADD(b, "vary: origin\r\n" EXPOSED);
+}
+
+struct str answer_fields(struct request *r, struct str content_type, struct str more)
+{
+	struct attempt *a = request_attempt(r);
+	struct buf b;
+	borrow(r, &b);
+	BUF_ADD(&b, "x-request-id: ");
+	buf_adds(&b, str_from(r->id));
+	BUF_ADD(&b, "\r\n");
+	if (r->op && r->op->op == OP_MESSAGES)
+		add_line(&b, STR("request-id"), str_from(r->id));
+	add_line(&b, STR("x-valet-target"), a ? a->place->target->name : STR("valet"));
+	add_line(&b, STR("x-valet-model"), r->model ? r->model->name : STR("-"));
+	BUF_ADD(&b, "x-valet-queue-ms: 0\r\n");
+	if (content_type.len)
+		add_line(&b, STR("content-type"), content_type);
+	add_cors(r, &b);
+	buf_adds(&b, more);
+	return buf_str(&b);
+}
+
+static const struct step *answer_whole(struct request *r, int status, struct str type, struct str body, struct str more)
+{
+	struct http_conn *c = r->conn;
+	struct str fields = answer_fields(r, type, more);
+	r->status = status;
+	r->committed = true;
+	r->bytes_out += body.len;
+	r->conn = NULL;
+	http_respond(c, status, fields, body);
+	return STEP_SETTLE;
+}
+
+const struct step *answer_json(struct request *r, int status, struct str body, struct str more)
+{
+	return answer_whole(r, status, body.len ? STR("application/json") : STR_NONE, body, more);
+}
+
+const struct step *answer_text(struct request *r, struct str text)
+{
+	return answer_whole(r, 200, STR("text/plain; version=0.0.4; charset=utf-8"), text, STR_NONE);
+}

@@ -1,0 +1,270 @@
+/* dispatch.c - ROUTE chooses a target, SEND puts the request on a connection; and the callbacks of that connection.
+ *
+ * The body goes out in pieces as the upstream takes them, so that a large one is held once.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "proxy/request.h"
+#include "proxy/worker.h"
+
+#include <assert.h>
+
+#define PIECE (160 * 1024) /* more than STREAM_HIGH: what is not taken at once is told by `drained` */
+#define SMALL_BODY 8192
+#define LOOK_MAX 32        /* places looked at for one choice */
+
+static bool was_tried(const struct request *r, const struct catalog_place *place)
+{
+	for (uint32_t i = 0; i < r->attempt_count; i++)
+		if (r->attempts[i].place->target == place->target)
+			return true;
+	return false;
+}
+
+struct choice {
+	const struct catalog_place *place;
+	uint32_t in_flight;
+	bool down;
+	bool full; /* one was left out for max_concurrency */
+};
+
+static void consider(const struct request *r, struct choice *best, const struct catalog_place *place)
+{
+	const struct catalog_target *t = place->target;
+	uint32_t in_flight = atomic_load_explicit(&t->state->in_flight, memory_order_relaxed);
+	bool down = atomic_load_explicit(&t->state->up, memory_order_relaxed) == 3; /* ENGINE_DOWN */
+	if (!(t->operations & OP_BIT(r->op->op)) || was_tried(r, place))
+		return;
+	if (t->max_concurrency && in_flight >= t->max_concurrency) {
+		best->full = true;
+		return;
+	}
+	if (best->place && (down > best->down || (down == best->down && in_flight >= best->in_flight)))
+		return;
+	*best = (struct choice){place, in_flight, down, best->full};
+}
+
+/* Fewest requests in flight, ties in turn; one that is down only where no other is left. */
+static struct choice choose(struct request *r)
+{
+	struct choice best = {0};
+	const struct catalog_model *m = r->model;
+	uint32_t n = m->place_count, turn = n > 1 ? r->worker->turn++ : 0;
+	uint32_t looked = n < LOOK_MAX ? n : LOOK_MAX;
+	for (uint32_t i = 0; i < looked; i++)
+		consider(r, &best, &m->places[(turn + i) % n]);
+	return best;
+}
+
+static const struct step *no_target(struct request *r, bool full)
+{
+	if (r->attempt_count > 0 && r->error != ERROR_NONE)
+		return STEP_FAIL; /* the last attempt's error says more */
+	if (full) {
+		r->retry_after_ms = 1000;
+		return request_failf(r, ERROR_OVERLOADED, "all targets of the model '%.*s' are busy", STR_ARG(r->model->name));
+	}
+	r->retry_after_ms = 5000;
+	return request_failf(r, ERROR_NO_TARGET, "no target of the model '%.*s' can be reached", STR_ARG(r->model->name));
+}
+
+const struct step *step_route(struct request *r)
+{
+	struct choice c = choose(r);
+	if (!c.place)
+		return no_target(r, c.full);
+	if (r->attempt_count > 0)
+		count(&r->worker->metrics.retries);
+	r->attempts[r->attempt_count++] = (struct attempt){.place = c.place};
+	atomic_fetch_add_explicit(&c.place->target->state->in_flight, 1, memory_order_relaxed);
+	r->counted = true;
+	count(&request_series(r)->attempts);
+	return STEP_SEND;
+}
+
+/* ---- the request as the engine gets it ---- */
+
+/* Fields of the client's that engines may see. Credentials, cookies and origins are never among them. */
+static const struct str forwarded[] = {
+	STR_INIT("content-type"), STR_INIT("user-agent"), STR_INIT("openai-beta"), STR_INIT("anthropic-version"),
+	STR_INIT("anthropic-beta"), STR_INIT("traceparent"), STR_INIT("tracestate"), STR_INIT("x-client-request-id"),
+	STR_INIT("idempotency-key"), STR_INIT("http-referer"), STR_INIT("x-title"),
+};
+
+static bool is_forwarded(struct str name)
+{
+	for (size_t i = 0; i < sizeof(forwarded) / sizeof(*forwarded); i++)
+		if (name.len == forwarded[i].len && str_ieq(name, forwarded[i]))
+			return true;
+	return str_istarts(name, STR("x-sim-")); /* knobs of the simulator */
+}
+
+static void add_forwarded(struct request *r, struct buf *out)
+{
+	const struct http_head *h = r->conn->head;
+	for (uint32_t i = 0; i < h->field_count; i++) {
+		struct str name = http_field_name(h, &h->fields[i]);
+		if (!is_forwarded(name))
+			continue;
+		buf_adds(out, name);
+		BUF_ADD(out, ": ");
+		buf_adds(out, http_field_value(h, &h->fields[i]));
+		BUF_ADD(out, "\r\n");
+	}
+}
+
+static void add_secret(const struct request *r, const struct catalog_target *t, struct buf *out)
+{
+	if (secret_is_off(&t->secret))
+		return;
+	BUF_ADD(out, "authorization: Bearer ");
+	buf_adds(out, secret_view(&t->secret));
+	BUF_ADD(out, "\r\n");
+	if (r->op->op == OP_MESSAGES) {
+		BUF_ADD(out, "x-api-key: ");
+		buf_adds(out, secret_view(&t->secret));
+		BUF_ADD(out, "\r\n");
+	}
+}
+
+static void write_head(struct request *r, const struct catalog_target *t, size_t body_length, struct buf *out)
+{
+	BUF_ADD(out, "POST ");
+	buf_adds(out, t->base_path);
+	buf_adds(out, str_from(r->op->path));
+	BUF_ADD(out, " HTTP/1.1\r\n");
+	buf_adds(out, t->host_line);
+	BUF_ADD(out, "accept: */*\r\nx-request-id: ");
+	buf_adds(out, str_from(r->id));
+	BUF_ADD(out, "\r\ncontent-length: ");
+	buf_addu(out, body_length);
+	BUF_ADD(out, "\r\n");
+	add_secret(r, t, out);
+	add_forwarded(r, out);
+	BUF_ADD(out, "\r\n");
+}
+
+/* Gives the upstream what it takes of the rest; goes on when it has drained. */
+static void send_more(struct request *r)
+{
+	while (r->part_next < r->part_count && upstream_backlog(r->upstream) <= STREAM_HIGH) {
+		struct iovec pieces[BODY_PARTS + 1];
+		size_t room = PIECE;
+		int n = 0;
+		while (r->part_next < r->part_count && room > 0) {
+			struct iovec *part = &r->parts[r->part_next];
+			size_t take = part->iov_len < room ? part->iov_len : room;
+			pieces[n++] = (struct iovec){part->iov_base, take};
+			part->iov_base = (char *)part->iov_base + take;
+			part->iov_len -= take;
+			room -= take;
+			r->part_next += part->iov_len == 0;
+		}
+		upstream_send(r->upstream, pieces, n);
+	}
+}
+
+static void plan_times(struct request *r, const struct catalog_target *t)
+{
+	int64_t now_ms = loop_now_ms(&r->worker->loop), beat = r->catalog->heartbeat_ms;
+	r->deadline_ms = now_ms + t->timeouts.first_byte_ms;
+	if (r->beat_ms == 0)
+		r->beat_ms = r->facts.stream && beat ? now_ms + beat : INT64_MAX;
+	int64_t first = r->beat_ms < r->deadline_ms ? r->beat_ms : r->deadline_ms;
+	timer_start(&r->worker->loop, &r->timer, first - now_ms);
+}
+
+static void begin_sending(struct request *r, struct origin *o, const struct catalog_place *place, bool fresh)
+{
+	struct buf head;
+	size_t length;
+	int n = body_parts(&r->facts, r->conn->body, place->model, r->hide_usage, &r->arena, r->parts + 1, &length);
+	buf_init(&head, 2 * HTTP_MAX_HEAD);
+	head.ptr = r->worker->fields; /* borrowed: a head always fits, see WORKER_FIELDS */
+	head.cap = head.max = WORKER_FIELDS;
+	write_head(r, place->target, length, &head);
+	r->part_count = n + 1;
+	r->part_next = 0;
+	if (length <= SMALL_BODY) { /* one send of one piece costs less than gathering */
+		for (int i = 1; i <= n; i++)
+			buf_add(&head, r->parts[i].iov_base, r->parts[i].iov_len);
+		r->part_count = 1;
+	}
+	r->parts[0] = (struct iovec){head.ptr, head.len};
+	r->upstream = upstream_get(o, &request_upstream_events, r, fresh);
+	r->sent_us = clock_mono_us();
+	send_more(r);
+	assert(r->part_next > 0); /* nothing of the head may be left in the borrowed buffer */
+}
+
+const struct step *step_send(struct request *r)
+{
+	struct attempt *a = request_attempt(r);
+	const struct catalog_target *t = a->place->target;
+	const char *why = NULL;
+	struct origin *o = worker_origin(r->worker, t, &why);
+	if (!o) {
+		r->upstream_failed = true;
+		r->failure = UPSTREAM_REFUSED;
+		r->why = why;
+		return STEP_HEAD;
+	}
+	o->connect_ms = t->timeouts.connect_ms;
+	r->hide_usage = r->facts.stream && r->facts.usage.at != NULL;
+	r->rename = !str_eq(a->place->model, r->facts.model);
+	plan_times(r, t);
+	begin_sending(r, o, a->place, a->refreshed);
+	return STEP_HEAD;
+}
+
+/* ---- what the connection tells ---- */
+
+static void on_head(struct upstream *u, const struct http_head *h)
+{
+	struct request *r = u->user;
+	r->answer = h;
+	request_run(r);
+}
+
+static void on_data(struct upstream *u, char *data, size_t len, bool last)
+{
+	struct request *r = u->user;
+	r->data = data;
+	r->data_len = len;
+	r->data_last = last;
+	request_run(r);
+}
+
+static void on_end(struct upstream *u)
+{
+	struct request *r = u->user;
+	r->ended = true;
+	request_run(r);
+}
+
+static void on_failed(struct upstream *u, enum upstream_failure how, const char *why)
+{
+	struct request *r = u->user;
+	r->upstream_failed = true;
+	r->failure = how;
+	r->why = why;
+	request_run(r);
+}
+
+static void on_drained(struct upstream *u)
+{
+	struct request *r = u->user;
+	if (r->upstream == u)
+		send_more(r);
+}
+
+const struct upstream_events request_upstream_events = {
+	.head = on_head, .data = on_data, .end = on_end, .failed = on_failed, .drained = on_drained,
+};
+
+void request_on_timer(struct timer *t)
+{
+	struct request *r = CONTAINER_OF(t, struct request, timer);
+	r->timed_out = true;
+	request_run(r);
+}

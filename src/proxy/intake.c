@@ -1,0 +1,204 @@
+/* intake.c - AUTH: may this be asked here at all. ADMIT: what is asked; and the answers that are Valet's own.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "http/url.h"
+#include "proxy/answer.h"
+#include "proxy/worker.h"
+
+#include <unistd.h>
+
+/* ---- AUTH ---- */
+
+static struct str host_name(struct str host)
+{
+	if (host.len && host.ptr[0] == '[')
+		return str_head(host, str_find(host, ']') + 1);
+	return str_head(host, str_find(host, ':'));
+}
+
+/* On a loopback listener: this machine's own names, and addresses. A name of another host means that a web page has had its name
+ * pointed here (DNS rebinding). */
+static bool host_is_ours(struct str host)
+{
+	union address a;
+	char own[256] = "";
+	struct str name = host_name(host);
+	gethostname(own, sizeof(own) - 1);
+	return name.len == 0 || address_parse(name, 0, &a) || str_ieq(name, STR("localhost")) ||
+	       str_ieq(name, str_from(own)) || str_ends(name, STR(".localhost")) || str_ends(name, STR(".local")) ||
+	       str_ends(name, STR(".internal"));
+}
+
+/* The page itself is served from where it asks. */
+static bool same_origin(struct str origin, struct str host)
+{
+	size_t at = str_search(origin, STR("://"));
+	return at < origin.len && str_ieq(str_skip(origin, at + 3), host);
+}
+
+static const struct step *preflight(struct request *r)
+{
+	struct str asked = http_head_get(r->conn->head, STR("access-control-request-headers"));
+	struct str local = http_head_get(r->conn->head, STR("access-control-request-private-network"));
+	struct str lines = STR_NONE;
+	if (r->origin.len && answer_origin_allowed(r->catalog, r->origin))
+		lines = arena_printf(&r->arena,
+				     "access-control-allow-methods: GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS\r\n"
+				     "access-control-allow-headers: %.*s\r\naccess-control-max-age: 86400\r\n%s",
+				     STR_ARG(asked.len ? asked : STR("authorization, content-type")),
+				     str_ieq(local, STR("true")) ? "access-control-allow-private-network: true\r\n" : "");
+	return answer_json(r, 204, STR_NONE, lines);
+}
+
+static void find_operation(struct request *r)
+{
+	const struct http_head *h = r->conn->head;
+	struct str path, query;
+	r->head_method = h->method == METHOD_HEAD;
+	if (!url_split_target(http_head_url(h), &path, &query))
+		return;
+	enum operation op = operation_find(path, &r->path_rest);
+	if (op != OP_NONE)
+		r->op = &operations[op];
+}
+
+const struct step *step_auth(struct request *r)
+{
+	const struct http_head *h = r->conn->head;
+	struct str host = http_head_get(h, STR("host"));
+	find_operation(r);
+	r->origin = arena_dup(&r->arena, http_head_get(h, STR("origin")));
+	bool harmless = r->op && (r->op->op == OP_HEALTH || r->op->op == OP_READY);
+	if (r->catalog->guard && !harmless && !host_is_ours(host))
+		return request_failf(r, ERROR_ORIGIN_NOT_ALLOWED, "this listener serves this machine only, not the host '%.*s'",
+				     STR_ARG(str_head(host, 100)));
+	if (h->method == METHOD_OPTIONS)
+		return preflight(r);
+	if (r->origin.len && !harmless && !answer_origin_allowed(r->catalog, r->origin) && !same_origin(r->origin, host))
+		return request_failf(r, ERROR_ORIGIN_NOT_ALLOWED, "the origin '%.*s' is not listed in 'cors'",
+				     STR_ARG(str_head(r->origin, 100)));
+	return STEP_ADMIT;
+}
+
+/* ---- ADMIT: what Valet answers itself ---- */
+
+static const struct step *admit_ready(struct request *r)
+{
+	if (r->worker->draining)
+		return answer_json(r, 503, STR("{\"status\":\"draining\"}"), STR_NONE);
+	if (!r->catalog->ready)
+		return answer_json(r, 503, STR("{\"status\":\"starting\"}"), STR("retry-after: 1\r\n"));
+	return answer_json(r, 200, STR("{\"status\":\"ready\"}"), STR_NONE);
+}
+
+static const struct step *no_such_model(struct request *r, struct str name)
+{
+	struct buf near;
+	buf_init(&near, 4096);
+	catalog_near(r->catalog, name, &near);
+	const struct step *next = request_failf(r, ERROR_MODEL_NOT_FOUND, "the model '%.*s' does not exist%.*s",
+						STR_ARG(str_head(name, 200)), STR_ARG(buf_str(&near)));
+	r->error_param = STR("model");
+	buf_release(&near);
+	return next;
+}
+
+static const struct step *admit_model(struct request *r)
+{
+	struct buf id;
+	buf_init(&id, HTTP_MAX_URL);
+	bool decoded = url_decode(r->path_rest, &id);
+	struct str name = decoded ? arena_dup(&r->arena, buf_str(&id)) : r->path_rest;
+	buf_release(&id);
+	r->model = catalog_model(r->catalog, name);
+	if (!r->model)
+		return no_such_model(r, name);
+	return answer_json(r, 200, r->model->json, STR_NONE);
+}
+
+static struct str bearer(const struct http_head *h)
+{
+	struct str value = http_head_get(h, STR("authorization"));
+	if (str_istarts(value, STR("bearer ")))
+		return str_trim(str_skip(value, 7));
+	return http_head_get(h, STR("x-api-key"));
+}
+
+static const struct step *admit_metrics(struct request *r)
+{
+	struct worker *w = r->worker;
+	struct str key = str_from(w->admin_key), given = bearer(r->conn->head);
+	if (key.len == 0)
+		return request_fail(r, ERROR_UNKNOWN_URL, STR("metrics are served on the admin listener; set VALET_ADMIN_KEY to have them here too"));
+	if (!secret_same(given, key))
+		return request_fail(r, ERROR_INVALID_API_KEY, STR("the admin key is needed for this"));
+	if (r->own_answer.len)
+		return answer_text(r, r->own_answer);
+	w->metrics_wanted(w->user, w, r->id);
+	return STEP_WAIT;
+}
+
+static const struct step *admit_own(struct request *r)
+{
+	switch (r->op->op) {
+	case OP_MODELS:
+		return answer_json(r, 200, r->catalog->list_json, STR_NONE);
+	case OP_MODEL:
+		return admit_model(r);
+	case OP_READY:
+		return admit_ready(r);
+	case OP_METRICS:
+		return admit_metrics(r);
+	default:
+		return answer_json(r, 200, STR("{\"status\":\"ok\"}"), STR("x-valet: 1\r\n"));
+	}
+}
+
+/* ---- ADMIT: what goes to a target ---- */
+
+static const struct step *admit_body(struct request *r)
+{
+	struct http_conn *c = r->conn;
+	struct str type = http_head_get(c->head, STR("content-type")), param;
+	struct buf why;
+	buf_init(&why, 1024);
+	enum error e = body_read(r->op, c->body, type, &r->arena, &r->facts, &param, &why);
+	if (e) {
+		const struct step *next = request_fail(r, e, arena_dup(&r->arena, buf_str(&why)));
+		r->error_param = param;
+		buf_release(&why);
+		return next;
+	}
+	buf_release(&why);
+	r->facts.model = arena_dup(&r->arena, r->facts.model); /* outlives the body */
+	return NULL;
+}
+
+static const struct step *admit_routed(struct request *r)
+{
+	const struct step *refused = admit_body(r);
+	if (refused)
+		return refused;
+	r->model = catalog_model(r->catalog, r->facts.model);
+	if (!r->model)
+		return no_such_model(r, r->facts.model);
+	if (!(r->model->operations & OP_BIT(r->op->op)))
+		return request_failf(r, ERROR_UNSUPPORTED_OPERATION, "no engine that has the model '%.*s' serves /v1%s",
+				     STR_ARG(r->model->name), r->op->path);
+	if (r->worker->draining)
+		return request_fail(r, ERROR_SHUTTING_DOWN, STR("the gateway is shutting down"));
+	return STEP_ROUTE;
+}
+
+const struct step *step_admit(struct request *r)
+{
+	const struct http_head *h = r->conn->head;
+	if (!r->op)
+		return request_failf(r, ERROR_UNKNOWN_URL, "unknown URL: %s %.*s", http_method_name(h->method),
+				     STR_ARG(str_head(http_head_url(h), 200)));
+	bool own = r->op->body == BODY_NONE;
+	if (own ? h->method != METHOD_GET && h->method != METHOD_HEAD : h->method != METHOD_POST)
+		return request_failf(r, ERROR_METHOD_NOT_SUPPORTED, "%s is not supported here, only %s",
+				     http_method_name(h->method), own ? "GET" : "POST");
+	return own ? admit_own(r) : admit_routed(r);
+}

@@ -1,0 +1,14 @@
+/* relay.h - for judge.c: the beginning of an answer on its way to the client.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef VALET_PROXY_RELAY_H
+#define VALET_PROXY_RELAY_H
+
+#include "proxy/request.h"
+
+/* An answer was taken: sets the clock of its body. */
+void relay_begin(struct request *r);
+/* A comment to a client that waits for its first event; begins the answer if need be. */
+void relay_heartbeat(struct request *r);
+
+#endif

@@ -1,0 +1,212 @@
+/* relay_events.c - a stream of server-sent events: whole events go out as they come, the chunk with the usage that only we asked for is left
+ * out, and the model is called as the client calls it.
+ *
+ * Nearly always one read brings whole events of which none is changed: then the bytes leave from where they were read into, with the frame of
+ * a chunk written around them. An incomplete event is held until its rest comes; nothing waits on a timer.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/relay_events.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "http/sse.h"
+#include "proxy/judge.h"
+#include "proxy/worker.h"
+
+/* The bytes at hand, and what of them goes out: kept events are moved together to `out`. */
+struct batch {
+	char *bytes;
+	size_t len, at;  /* at: looked at up to here */
+	char *out;       /* in bytes, or in `renamed` */
+	size_t out_len;
+	bool roomy;
+	struct buf renamed;
+};
+
+static void first_event(struct request *r)
+{
+	r->first_us = clock_mono_us();
+	histogram_add(&request_series(r)->first_token, r->first_us - r->sent_us);
+}
+
+static void keep(struct batch *b, struct str event)
+{
+	if (b->out_len == 0)
+		b->out = (char *)event.ptr;
+	else if (b->out + b->out_len != event.ptr)
+		memmove(b->out + b->out_len, event.ptr, event.len);
+	b->out_len += event.len;
+}
+
+static void keep_renamed(struct request *r, struct batch *b, struct str event)
+{
+	struct str model = tap_event_model(event);
+	if (b->renamed.len == 0) {
+		buf_init(&b->renamed, 4 * EVENT_MAX);
+		buf_reserve(&b->renamed, HTTP_ROOM + b->len + 1024 + HTTP_ROOM);
+		b->renamed.len = HTTP_ROOM;
+	}
+	if (model.ptr) {
+		const char *rest = model.ptr + model.len;
+		buf_add(&b->renamed, event.ptr, (size_t)(model.ptr - event.ptr));
+		json_quote(&b->renamed, r->facts.model);
+		buf_add(&b->renamed, rest, (size_t)(event.ptr + event.len - rest));
+	} else {
+		buf_adds(&b->renamed, event);
+	}
+}
+
+static void take_event(struct request *r, struct batch *b, struct str event)
+{
+	unsigned marks = tap_event(event, &r->usage);
+	if (marks & TAP_DATA) {
+		r->events++;
+		if (r->first_us == 0)
+			first_event(r);
+	}
+	r->saw_finish |= (marks & TAP_FINISH) != 0;
+	r->saw_done |= (marks & TAP_DONE) != 0;
+	r->saw_error |= (marks & TAP_ERROR) != 0;
+	if (r->hide_usage && marks & TAP_ONLY_USAGE)
+		return;
+	if (r->rename)
+		keep_renamed(r, b, event);
+	else
+		keep(b, event);
+}
+
+static void take_events(struct request *r, struct batch *b)
+{
+	while (b->at < b->len && !r->saw_done) {
+		struct str rest = str_of(b->bytes + b->at, b->len - b->at);
+		size_t n = sse_event_length(rest);
+		if (n == 0)
+			return;
+		take_event(r, b, str_head(rest, n));
+		b->at += n;
+	}
+}
+
+static void choose_output(struct batch *b)
+{
+	if (b->renamed.len == 0)
+		return;
+	buf_reserve(&b->renamed, HTTP_ROOM);
+	b->out = b->renamed.ptr + HTTP_ROOM;
+	b->out_len = b->renamed.len - HTTP_ROOM;
+	b->roomy = true;
+}
+
+/* The last event need not end in a blank line. */
+static void take_unfinished(struct request *r, struct batch *b)
+{
+	if (b->at < b->len && !r->saw_done) {
+		take_event(r, b, str_of(b->bytes + b->at, b->len - b->at));
+		b->at = b->len;
+	}
+}
+
+/* Long events of which nothing is changed need not be whole. */
+static void let_long_pass(struct request *r, struct batch *b)
+{
+	if (b->len - b->at < EVENT_WHOLE || r->rename || r->hide_usage)
+		return;
+	keep(b, str_of(b->bytes + b->at, b->len - b->at));
+	b->at = b->len;
+}
+
+/* Keeps the incomplete event for the next read. False: it has grown too large. */
+static bool hold_rest(struct request *r, struct batch *b)
+{
+	if (b->bytes == r->hold.ptr) {
+		buf_drop(&r->hold, b->at);
+		if (r->hold.len == 0)
+			buf_release(&r->hold);
+		return !r->hold.over;
+	}
+	return b->at == b->len || buf_add(&r->hold, b->bytes + b->at, b->len - b->at);
+}
+
+static const struct step *end_broken(struct request *r, enum error e, const char *what)
+{
+	struct attempt *a = request_attempt(r);
+	count(&request_series(r)->streams_broken);
+	const struct step *failed = request_failf(r, e, "target '%.*s' %s", STR_ARG(a->place->target->name), what);
+	return r->committed ? failed : judge_elsewhere(r, failed);
+}
+
+static bool needs_done(const struct request *r)
+{
+	return r->op->op == OP_CHAT || r->op->op == OP_COMPLETIONS;
+}
+
+static bool needs_finish(const struct request *r)
+{
+	return needs_done(r) || r->op->op == OP_RESPONSES || r->op->op == OP_MESSAGES;
+}
+
+/* The stream is over, in HTTP's order or by [DONE]; `b` holds the last events. */
+static const struct step *finish(struct request *r, struct batch *b)
+{
+	char done[] = "data: [DONE]\n\n";
+	if (r->saw_error)
+		request_fail(r, ERROR_UPSTREAM_ERROR, STR("the target sent an error inside the stream"));
+	else if (!r->saw_done && !r->saw_finish && needs_finish(r)) {
+		relay_write(r, b->out, b->out_len, b->roomy, -1);
+		return end_broken(r, ERROR_UPSTREAM_DISCONNECT, "ended the stream before the answer was complete");
+	}
+	if (r->upstream && !r->data_last && !r->ended) {
+		upstream_put_soon(r->upstream); /* [DONE] is here, the end of the chunked body may come in a moment */
+		r->upstream = NULL;
+	}
+	if (r->saw_done || r->saw_error || !needs_done(r))
+		return relay_finish(r, b->out, b->out_len, b->roomy, -1);
+	relay_write(r, b->out, b->out_len, b->roomy, -1);
+	return relay_finish(r, done, sizeof(done) - 1, false, -1);
+}
+
+/* An error as the first thing of a stream: another target may do better. */
+static bool error_first(const struct request *r)
+{
+	return r->saw_error && !r->committed && r->events == 1 && request_may_retry(r) && r->model->place_count > 1;
+}
+
+static void open_batch(struct request *r, struct batch *b)
+{
+	*b = (struct batch){.bytes = r->data, .len = r->data_len, .out = r->data, .roomy = true};
+	if (r->hold.len > 0) {
+		buf_add(&r->hold, r->data, r->data_len);
+		*b = (struct batch){.bytes = r->hold.ptr, .len = r->hold.len, .out = r->hold.ptr};
+	}
+	r->data_len = 0;
+}
+
+static const struct step *relay_batch(struct request *r, struct batch *b)
+{
+	bool last = r->data_last || r->ended;
+	take_events(r, b);
+	if (last)
+		take_unfinished(r, b);
+	if (error_first(r))
+		return end_broken(r, ERROR_UPSTREAM_ERROR, "answered with an error");
+	if (!last && !r->saw_done)
+		let_long_pass(r, b);
+	choose_output(b);
+	if (last || r->saw_done)
+		return finish(r, b);
+	relay_write(r, b->out, b->out_len, b->roomy, -1);
+	if (!hold_rest(r, b))
+		return end_broken(r, ERROR_UPSTREAM_INVALID, "sent an event larger than 1 MiB");
+	return STEP_WAIT;
+}
+
+const struct step *relay_events(struct request *r)
+{
+	struct batch b;
+	if (r->data_len == 0)
+		r->data = r->hold.ptr; /* only the end has come */
+	open_batch(r, &b);
+	const struct step *next = relay_batch(r, &b);
+	buf_release(&b.renamed);
+	return next;
+}
