@@ -359,7 +359,11 @@ void speech_run(struct worker *w, struct http_conn *c, const struct request_line
 void images_run(struct worker *w, struct http_conn *c, const struct request_line *line);
 void models_run(struct worker *w, struct http_conn *c, const struct request_line *line);
 void model_run(struct worker *w, struct http_conn *c, const struct request_line *line);
-/* A deterministic vector of length 1. */
+#define VECTOR_DEFAULT 64
+#define VECTOR_MAX     4096
+/* A vector of length 1 that derives from the text. */
 void vector_make(float *out, size_t dimensions, struct str text, uint64_t seed);
+
+void base64_put(struct buf *out, const void *bytes, size_t len);
 
 #endif

@@ -315,8 +315,10 @@ static void take_down(struct place *p, struct probe *q)
 		set_state(p, ENGINE_DOWN);
 		p->lacking = 0;
 	}
-	if (q->outcome == PROBE_REFUSED || q->outcome == PROBE_STRANGER)
+	if (q->outcome == PROBE_REFUSED || q->outcome == PROBE_STRANGER) {
 		p->found = ENGINE_NONE; /* what comes back may be something else */
+		p->chained = false;
+	}
 	probe_release(q);
 }
 
@@ -363,6 +365,7 @@ static bool take_chained(struct place *p, struct probe *q)
 	if (!p->target || q->outcome != PROBE_VALET)
 		return false;
 	p->found = ENGINE_OPENAI;
+	p->chained = true;
 	probe_release(q);
 	p->busy = false;
 	place_look(p);
@@ -397,7 +400,7 @@ void place_look(struct place *p)
 	p->busy = true;
 	q->last = p->engine.models;
 	q->lacking = p->lacking;
-	q->recheck = p->told == ENGINE_NONE;
+	q->recheck = p->told == ENGINE_NONE && !p->chained;
 	probe_start(q, d->loop, d->tls, &p->url, p->told != ENGINE_NONE ? p->told : p->found,
 		    str_of(p->fields, p->fields_len), d->timeout_ms, on_probed);
 }

@@ -55,6 +55,7 @@ struct place {
 	bool looked;   /* at least once to the end */
 	bool shadowed; /* a target is at the same address: not looked at */
 	bool broken;   /* the URL of a target cannot be read: not looked at */
+	bool chained;  /* a target that is a Valet: what it lists says nothing of its own kind */
 	bool stale;    /* mark of discovery_set_…() */
 	char version[72];
 	char error[160];

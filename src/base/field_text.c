@@ -174,22 +174,34 @@ static struct str credentials(struct str text)
 	return end > begin ? str_of(text.ptr + begin, end - 1 - begin) : STR_NONE;
 }
 
+/* Bytes at `i` that steer a terminal: 1 for a control character, 2 for one of U+0080 to U+009F,
+ * else 0. */
+static size_t control_bytes(struct str text, size_t i)
+{
+	unsigned char c = (unsigned char)text.ptr[i];
+	if (c < 0x20 || c == 0x7f)
+		return 1;
+	return c == 0xc2 && i + 1 < text.len && (unsigned char)text.ptr[i + 1] < 0xa0 ? 2 : 0;
+}
+
 /* Reports are read by people and kept in logs: nothing that steers a terminal, no endless lines, no
  * passwords. */
 void field_quote(struct buf *out, struct str text)
 {
 	enum { SHOWN = 80 };
 	char shown[SHOWN];
-	size_t n = 0, i = 0,
-	       query = str_search(text, STR("://")) < text.len ? str_find(text, '?') : text.len;
+	bool url = str_search(text, STR("://")) < text.len;
+	size_t n = 0, i = 0, query = url ? str_find(text, '?') : text.len;
 	struct str hidden = credentials(text);
 	for (; i < text.len && i <= query && n < SHOWN; i++) {
 		const char *c = text.ptr + i;
 		bool hide = hidden.len && c >= hidden.ptr && c < hidden.ptr + hidden.len;
+		size_t control = control_bytes(text, i);
 		if (!hide)
-			shown[n++] = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
+			shown[n++] = control ? '?' : *c;
 		else if (c == hidden.ptr)
 			shown[n++] = '*';
+		i += control == 2;
 	}
 	for (bool half = i < text.len; half && n > 0;) {
 		unsigned char last = (unsigned char)shown[n - 1];
@@ -201,12 +213,22 @@ void field_quote(struct buf *out, struct str text)
 		BUF_ADD(out, "...");
 }
 
+/* "ulr" for "url": two edits, but one slip. */
+static bool is_swap(struct str a, struct str b)
+{
+	size_t i = 0;
+	while (i < a.len && i < b.len && a.ptr[i] == b.ptr[i])
+		i++;
+	return a.len == b.len && i + 1 < a.len && a.ptr[i] == b.ptr[i + 1] &&
+	       a.ptr[i + 1] == b.ptr[i] && str_eq(str_skip(a, i + 2), str_skip(b, i + 2));
+}
+
 const struct str *field_near(struct str name, const struct str *names, size_t n)
 {
 	const struct str *found = NULL;
 	size_t best = name.len < 4 ? 1 : name.len < 7 ? 2 : 3;
 	for (size_t i = 0; i < n; i++) {
-		size_t distance = str_distance(name, names[i], best);
+		size_t distance = is_swap(name, names[i]) ? 1 : str_distance(name, names[i], best);
 		if (distance <= best && distance < names[i].len) {
 			found = &names[i];
 			best = distance;

@@ -38,6 +38,18 @@ SIM_MODEL = "m1=ctx1000000"  # its context holds the long prompt
 ROUTE_TARGETS, ROUTE_MODELS = 1000, 10000
 
 
+# Like the others: nothing but the proxying runs, and no time-out ends a stream. One log line a
+# request, as always. The models stand in the file, so that none depends on what an engine lists.
+VALET_SETTINGS = """\
+auth: off
+admin_listen: off
+discovery: off
+discovery_interval: 1h
+timeouts: { first_byte: 1h, idle: 1h, total: 2h, client_idle: 1h, drain: 0ms }
+targets:
+"""
+
+
 class BenchError(Exception):
     """The run cannot go on; the text says why."""
 
@@ -254,19 +266,31 @@ class Bench:
         child = Child(name, argv, self.proxy_core, self.path(f"{name}.log"))
         child.port = port
         child.wait_port(port)
-        time.sleep(0.2)  # nginx's worker, Valet's threads
+        self.wait_answer(child, "m1" if models == 1 else f"m{models - 1}")
         return child
+
+    def wait_answer(self, child, model):
+        argv = self.load_argv("fetch", child.port, {"model": model, "seconds": 5})
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            if done.returncode == 0:
+                return
+            time.sleep(0.2)
+        raise BenchError(f"{child.name} does not answer: {done.stderr}\n{child.complaint()}")
 
     def valet_command(self, port, sim_port, targets, models):
         config, state = self.path(f"valet-{port}.yaml"), self.path(f"valet-{port}-state")
         os.mkdir(state)
         with open(config, "w") as file:
-            file.write("targets:\n")
+            file.write(VALET_SETTINGS)
             for i in range(targets):
-                mine = ["m1"] if models == 1 else [f"m{j}" for j in range(i, models, targets)]
-                file.write(f"  - name: engine{i}\n    kind: openai\n"
-                           f"    url: http://127.0.0.1:{sim_port}/v1\n"
-                           f"    models: [{', '.join(mine)}]\n")
+                file.write(f"  - {{ name: engine{i}, kind: openai, "
+                           f"url: 'http://127.0.0.1:{sim_port}', models: {{ exclude: '*' }} }}\n")
+            file.write("models:\n")
+            for i in range(models):
+                name = "m1" if models == 1 else f"m{i}"
+                file.write(f"  - {{ name: {name}, targets: [engine{i % targets}] }}\n")
         return [self.valet, "serve", "-c", config, "--listen", f"127.0.0.1:{port}",
                 "--state", state, "--workers", "1"]
 
@@ -664,7 +688,7 @@ def about(bench):
         load_average = file.read().split()[0]
     versions = {"nginx": [bench.programs.get("nginx"), "-v"],
                 "haproxy": [bench.programs.get("haproxy"), "-v"],
-                "valet": [bench.valet, "--version"]}
+                "valet": [bench.valet, "version"]}
     return {"date": datetime.datetime.now().isoformat(timespec="seconds"), "commit": commit(),
             "cpu": cpu_model(), "cores": os.cpu_count(), "kernel": platform.release(),
             "load_average": float(load_average),

@@ -563,9 +563,6 @@ static void test_two_alike(void **state)
 	UNTIL(readies == 1);
 	assert_true(is_in("vllm", ENGINE_UP));
 	assert_true(is_in("vllm-2", ENGINE_UP));
-	fake_close(b);
-	fake_close(a);
-	UNTIL(engine_count() == 0);
 	end();
 }
 
@@ -715,12 +712,15 @@ static void test_bad_targets(void **state)
 
 static void test_chained_valet(void **state)
 {
-	struct fake *f = fake(0, openai_routes);
+	struct fake *f = fake(0, vllm_routes);
 	f->fields = "server: valet\r\n";
 	begin(NULL, NULL, 0);
 	set_target("upstairs", f->url, ENGINE_NONE, "");
 	UNTIL(is_in("upstairs", ENGINE_UP));
+	unsigned before = changes;
+	run_for(200);
 	assert_int_equal(engine_named("upstairs")->kind, ENGINE_OPENAI);
+	assert_true(changes <= before + 1); /* one may have been on its way */
 	end();
 }
 

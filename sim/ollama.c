@@ -1,0 +1,126 @@
+/* ollama.c - Ollama's own /api/chat and /api/generate: lines of JSON, whole or streamed.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sim.h"
+
+static void put_start(struct job *j, struct buf *out)
+{
+	BUF_ADD(out, "{\"model\":");
+	buf_adds(out, j->model_json);
+	BUF_ADD(out, ",\"created_at\":\"");
+	time_put(out, job_created(j) * 1000000 + (int64_t)(j->hash % 1000000));
+	buf_addc(out, '"');
+}
+
+static void put_metric(struct job *j, struct buf *out, const char *name, int64_t n)
+{
+	if (n == 0)
+		return;
+	buf_addf(out, ",\"%s\":", name);
+	job_number_put(j, out, n);
+}
+
+/* From the times that were planned: the same request gives the same bytes. A duration of 0 ns would be left out, as there. */
+static void put_end(struct job *j, struct buf *out)
+{
+	int64_t prompt_ns = j->ttft_us * 1000 + 1000, decode_ns = j->interval_us * j->made * 1000 + 1000;
+	const char *reason = j->cut ? "length" : "stop";
+	buf_addf(out, ",\"done\":true,\"done_reason\":\"%s\"", reason);
+	if (j->surface == &surface_ollama_generate)
+		BUF_ADD(out, ",\"context\":[1,2,3]");
+	if (j->fault.kind == FAULT_NO_USAGE)
+		return;
+	buf_addf(out, ",\"total_duration\":%lld,\"load_duration\":1000", (long long)(prompt_ns + decode_ns + 1000));
+	put_metric(j, out, "prompt_eval_count", j->prompt_tokens);
+	put_metric(j, out, "prompt_eval_duration", prompt_ns);
+	put_metric(j, out, "eval_count", j->made);
+	put_metric(j, out, "eval_duration", decode_ns);
+}
+
+static bool is_chat(const struct job *j)
+{
+	return j->surface == &surface_ollama_chat;
+}
+
+static void put_call(struct job *j, struct buf *out)
+{
+	BUF_ADD(out, ",\"tool_calls\":[{\"id\":\"call_");
+	id_letters(out, j->hash, 8);
+	BUF_ADD(out, "\",\"function\":{\"index\":0,\"name\":");
+	buf_adds(out, j->tool);
+	BUF_ADD(out, ",\"arguments\":");
+	buf_adds(out, j->text);
+	BUF_ADD(out, "}}]");
+}
+
+/* Chat has a message, generate a text. */
+static void content_start(struct job *j, struct buf *out)
+{
+	if (is_chat(j))
+		BUF_ADD(out, ",\"message\":{\"role\":\"assistant\",\"content\":\"");
+	else
+		BUF_ADD(out, ",\"response\":\"");
+}
+
+static void ollama_whole(struct job *j, struct buf *out)
+{
+	put_start(j, out);
+	content_start(j, out);
+	if (j->source != SOURCE_TOOL)
+		job_text_put(j, out, 0);
+	buf_addc(out, '"');
+	if (j->source == SOURCE_TOOL)
+		put_call(j, out);
+	if (is_chat(j))
+		buf_addc(out, '}');
+	put_end(j, out);
+	buf_addc(out, '}');
+}
+
+static void ollama_open(struct job *j, struct buf *out)
+{
+	if (j->source != SOURCE_TOOL)
+		return;
+	put_start(j, out);
+	content_start(j, out);
+	buf_addc(out, '"');
+	put_call(j, out);
+	BUF_ADD(out, "},\"done\":false}\n");
+}
+
+static void ollama_piece(struct job *j, struct buf *out, uint32_t choice, struct str text)
+{
+	if (j->source == SOURCE_TOOL)
+		return;
+	put_start(j, out);
+	content_start(j, out);
+	json_inside(out, text);
+	buf_adds(out, is_chat(j) ? STR("\"},\"done\":false}\n") : STR("\",\"done\":false}\n"));
+}
+
+static void ollama_close(struct job *j, struct buf *out)
+{
+	if (j->fault.kind == FAULT_NO_DONE)
+		return;
+	put_start(j, out);
+	content_start(j, out);
+	buf_adds(out, is_chat(j) ? STR("\"}") : STR("\""));
+	put_end(j, out);
+	BUF_ADD(out, "}\n");
+}
+
+static void ollama_broken(struct job *j, struct buf *out)
+{
+	BUF_ADD(out, "{\"error\":\"the simulated engine has failed in the middle of its answer\"}\n");
+}
+
+const struct surface surface_ollama_chat = {
+	.name = "ollama-chat", .streams_by_default = true, .stream_fields = FIELDS_NDJSON, .shape = SHAPE_NATIVE,
+	.tools = true, .whole = ollama_whole, .open = ollama_open, .piece = ollama_piece, .close = ollama_close,
+	.broken = ollama_broken,
+};
+
+const struct surface surface_ollama_generate = {
+	.name = "ollama-generate", .streams_by_default = true, .stream_fields = FIELDS_NDJSON, .shape = SHAPE_NATIVE,
+	.whole = ollama_whole, .open = ollama_open, .piece = ollama_piece, .close = ollama_close, .broken = ollama_broken,
+};
