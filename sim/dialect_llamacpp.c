@@ -125,4 +125,5 @@ const struct dialect dialect_llamacpp = {
 	.usage_details = true,
 	.timings = true,
 	.any_model = true,
+	.echoes_name = true,
 };

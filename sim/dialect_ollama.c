@@ -220,6 +220,7 @@ const struct dialect dialect_ollama = {
 	.no_details = true,
 	.truncates = true,
 	.free_case = true,
+	.echoes_name = true,
 	.ignores_max_completion = true,
 	.ignores_n = true,
 	.whole_tools = true,

@@ -3,7 +3,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
 
-#include <math.h>
+/* Newton's way, which converges quickly for the sums that occur here; it saves a library. */
+static double square_root(double n)
+{
+	double x = n > 1 ? n : 1;
+	for (int i = 0; i < 60 && x * x > n * 1.000000000001; i++)
+		x = (x + n / x) / 2;
+	return x;
+}
 
 void vector_make(float *out, size_t dimensions, struct str text, uint64_t seed)
 {
@@ -14,7 +21,7 @@ void vector_make(float *out, size_t dimensions, struct str text, uint64_t seed)
 		out[i] = (float)((double)(bits >> 40) / (1 << 23) - 1);
 		sum += (double)out[i] * (double)out[i];
 	}
-	double length = sum > 0 ? sqrt(sum) : 1;
+	double length = sum > 0 ? square_root(sum) : 1;
 	for (size_t i = 0; i < dimensions; i++)
 		out[i] = (float)((double)out[i] / length);
 }

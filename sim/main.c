@@ -27,7 +27,8 @@ static void build_fields(void)
 	};
 	for (int i = 0; i < FIELDS_COUNT; i++) {
 		buf_init(&sim.fields[i], 4096);
-		buf_addf(&sim.fields[i], "content-type: %s\r\n", types[i]);
+		bool charset = i == FIELDS_JSON && sim.dialect == &dialect_ollama;
+		buf_addf(&sim.fields[i], "content-type: %s%s\r\n", types[i], charset ? "; charset=utf-8" : "");
 		if (sim.dialect->server)
 			buf_addf(&sim.fields[i], "server: %s\r\n", sim.dialect->server);
 	}

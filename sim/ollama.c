@@ -24,11 +24,11 @@ static void put_metric(struct job *j, struct buf *out, const char *name, int64_t
 static void put_end(struct job *j, struct buf *out)
 {
 	int64_t prompt_ns = j->ttft_us * 1000 + 1000, decode_ns = j->interval_us * j->made * 1000 + 1000;
-	const char *reason = j->cut ? "length" : "stop";
+	const char *reason = j->unload ? "unload" : j->load ? "load" : j->cut ? "length" : "stop";
 	buf_addf(out, ",\"done\":true,\"done_reason\":\"%s\"", reason);
-	if (j->surface == &surface_ollama_generate)
+	if (j->surface == &surface_ollama_generate && !j->load)
 		BUF_ADD(out, ",\"context\":[1,2,3]");
-	if (j->fault.kind == FAULT_NO_USAGE)
+	if (j->load || j->fault.kind == FAULT_NO_USAGE)
 		return;
 	buf_addf(out, ",\"total_duration\":%lld,\"load_duration\":1000", (long long)(prompt_ns + decode_ns + 1000));
 	put_metric(j, out, "prompt_eval_count", j->prompt_tokens);

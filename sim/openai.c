@@ -19,17 +19,17 @@ int64_t job_created(const struct job *j)
 	return CREATED_FIRST + (int64_t)(j->hash % 20000000);
 }
 
-void id_put(struct job *j, struct buf *out)
+void id_put(const struct sim *sim, struct buf *out, uint64_t hash)
 {
-	switch (dialect_of(j)->ids) {
+	switch (sim->dialect->ids) {
 	case ID_HEX:
-		id_hex(out, j->hash);
+		id_hex(out, hash);
 		return;
 	case ID_LETTERS:
-		id_letters(out, j->hash, 28);
+		id_letters(out, hash, 28);
 		return;
 	case ID_SMALL:
-		buf_addu(out, j->hash % 999 + 1);
+		buf_addu(out, hash % 999 + 1);
 		return;
 	}
 }
@@ -194,11 +194,6 @@ static void put_plain_probability(struct job *j, struct buf *out, struct str tok
 	put_probability(out, hash);
 }
 
-static void put_offset(struct job *j, struct buf *out, struct str token, uint64_t hash)
-{
-	buf_addu(out, token.ptr && j->source != SOURCE_WORDS ? (uint64_t)(token.ptr - j->text.ptr) : 0);
-}
-
 static void put_top(struct job *j, struct buf *out, struct str token, uint64_t hash)
 {
 	buf_addc(out, '{');
@@ -208,10 +203,26 @@ static void put_top(struct job *j, struct buf *out, struct str token, uint64_t h
 	buf_addc(out, '}');
 }
 
+/* Where each piece begins in the text. */
+static void put_offsets(struct job *j, struct buf *out, uint32_t choice)
+{
+	struct str rest = j->text, piece = STR_NONE;
+	size_t at = 0;
+	for (uint32_t i = 0; i < j->tokens; i++, at += piece.len) {
+		if (j->source == SOURCE_WORDS)
+			piece = text_word(j->hash + choice, i);
+		else
+			text_piece(&rest, &piece);
+		if (i)
+			buf_addc(out, ',');
+		buf_addu(out, at);
+	}
+}
+
 static void put_text_logprobs(struct job *j, struct buf *out, uint32_t choice)
 {
 	BUF_ADD(out, "{\"text_offset\":[");
-	each_piece(j, out, choice, put_offset);
+	put_offsets(j, out, choice);
 	BUF_ADD(out, "],\"token_logprobs\":[");
 	each_piece(j, out, choice, put_plain_probability);
 	BUF_ADD(out, "],\"tokens\":[");
@@ -226,7 +237,7 @@ static void put_text_logprobs(struct job *j, struct buf *out, uint32_t choice)
 static void put_start(struct job *j, struct buf *out, struct str prefix, struct str object)
 {
 	buf_adds(out, prefix);
-	id_put(j, out);
+	id_put(j->worker->sim, out, j->hash);
 	buf_adds(out, object);
 	buf_addu(out, (uint64_t)job_created(j));
 	BUF_ADD(out, ",\"model\":");

@@ -10,7 +10,8 @@ enum {
 	WANT_MODEL, WANT_MESSAGES, WANT_PROMPT, WANT_STREAM, WANT_MAX_TOKENS, WANT_TOOLS, WANT_TOOL_CHOICE, WANT_SEED,
 	WANT_COMMON,
 	WANT_STREAM_OPTIONS = WANT_COMMON, WANT_MAX_COMPLETION, WANT_N, WANT_LOGPROBS, WANT_OPENAI,
-	WANT_INPUT = WANT_COMMON, WANT_SYSTEM, WANT_INSTRUCTIONS, WANT_MAX_OUTPUT, WANT_OPTIONS, WANT_NAME, WANT_OTHER,
+	WANT_INPUT = WANT_COMMON, WANT_SYSTEM, WANT_INSTRUCTIONS, WANT_MAX_OUTPUT, WANT_OPTIONS, WANT_NAME,
+	WANT_KEEP_ALIVE, WANT_OTHER,
 };
 
 void request_wants_init(struct worker *w)
@@ -18,7 +19,8 @@ void request_wants_init(struct worker *w)
 	static const char *const common[] = {"model", "messages", "prompt", "stream", "max_tokens", "tools",
 					     "tool_choice", "seed"};
 	static const char *const openai[] = {"stream_options", "max_completion_tokens", "n", "logprobs"};
-	static const char *const other[] = {"input", "system", "instructions", "max_output_tokens", "options", "name"};
+	static const char *const other[] = {"input", "system", "instructions", "max_output_tokens", "options", "name",
+					    "keep_alive"};
 	for (int i = 0; i < WANT_COMMON; i++)
 		w->openai_wants[i].name = w->other_wants[i].name = str_from(common[i]);
 	for (int i = WANT_COMMON; i < WANT_OPENAI; i++)
@@ -303,6 +305,22 @@ static bool read_openai(struct job *j, const struct json_want *wants, int64_t *l
 
 /* ---- what the answer will be ---- */
 
+static bool is_empty(const struct json_want *w)
+{
+	return absent(w) || (w->type == JSON_ARRAY && w->value.len == 2) || (w->type == JSON_STRING && w->value.len == 2);
+}
+
+/* Ollama's requests without a prompt say what to do with the model. */
+static void read_loading(struct job *j, const struct json_want *wants)
+{
+	bool chat = j->surface == &surface_ollama_chat;
+	if ((!chat && j->surface != &surface_ollama_generate) || !is_empty(&wants[chat ? WANT_MESSAGES : WANT_PROMPT]))
+		return;
+	j->load = true;
+	j->tokens = 0;
+	j->unload = wants[WANT_KEEP_ALIVE].type == JSON_NUMBER && str_eq(wants[WANT_KEEP_ALIVE].value, STR("0"));
+}
+
 static bool wants_tool(const struct json_want *choice, bool *forced)
 {
 	*forced = choice->type == JSON_OBJECT || (choice->type == JSON_STRING && str_eq(choice->value, STR("\"required\"")));
@@ -367,7 +385,7 @@ static bool find_model(struct job *j, const struct json_want *want)
 		model_missing(j->worker, j->conn, inside, j->surface->shape);
 		return false;
 	}
-	j->model_json = j->worker->sim->dialect->any_model ? want->value : j->model->json;
+	j->model_json = j->worker->sim->dialect->echoes_name ? want->value : j->model->json;
 	return true;
 }
 
@@ -417,6 +435,8 @@ bool request_read(struct job *j)
 		read_options(j, wants[WANT_OPTIONS].value, &context, &limit);
 	j->stream = absent(&wants[WANT_STREAM]) ? j->surface->streams_by_default : is_true(&wants[WANT_STREAM]);
 	choose_source(j, wants, &k);
+	if (!openai)
+		read_loading(j, wants);
 	return fit(j, limit, context);
 }
 

@@ -116,6 +116,7 @@ struct dialect {
 	bool timings;        /* llama.cpp's timings */
 	bool truncates;      /* too long a prompt is cut instead of refused */
 	bool any_model;      /* a single model answers to every name */
+	bool echoes_name;    /* the answer has the name that was asked for */
 	bool counts_max;     /* prompt + max_tokens must fit in the context */
 	bool free_case;      /* names: any case, ":latest" may be missing */
 	bool ignores_max_completion;
@@ -193,6 +194,8 @@ struct job {
 	bool headed : 1;       /* the stream's head is out */
 	bool opened : 1;
 	bool aborted : 1;
+	bool load : 1;         /* Ollama: only loads the model; unload: or drops it */
+	bool unload : 1;
 	bool faulted : 1;      /* the fault has done its work in this stream */
 };
 
@@ -335,7 +338,7 @@ void stream_go(struct job *j);
 bool stream_head(struct job *j);
 
 /* openai.c: what other surfaces use of it */
-void id_put(struct job *j, struct buf *out);
+void id_put(const struct sim *sim, struct buf *out, uint64_t hash); /* of an answer, without its prefix */
 int64_t job_created(const struct job *j);
 void job_text_put(struct job *j, struct buf *out, uint32_t choice); /* inside of a JSON string */
 bool job_next_piece(struct job *j, uint32_t choice, struct str *piece);

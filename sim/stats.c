@@ -53,8 +53,7 @@ void stats_job(struct job *j)
 {
 	struct worker *w = j->worker;
 	int64_t now_us = clock_mono_us(), made = (int64_t)j->made * j->choices;
-	if (j->model && j->made > 0)
-		__atomic_store_n(&((struct model *)j->model)->used, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&((struct model *)j->model)->used, !j->unload, __ATOMIC_RELAXED);
 	worker_count(w, j->aborted ? COUNT_ABORTED : COUNT_FINISHED, 1);
 	worker_count(w, COUNT_PROMPT, j->prompt_tokens);
 	worker_count(w, COUNT_CACHED, j->cached_tokens);
@@ -139,10 +138,10 @@ static void stats_run(struct worker *w, struct http_conn *c, const struct reques
 
 /* ---- GET /sim/log ---- */
 
-static void put_entry(struct buf *out, const struct log_entry *e)
+static void put_entry(const struct sim *sim, struct buf *out, const struct log_entry *e)
 {
 	buf_addf(out, "{\"seq\":%llu,\"id\":\"", (unsigned long long)e->seq);
-	id_hex(out, e->hash);
+	id_put(sim, out, e->hash);
 	buf_addf(out, "\",\"surface\":\"%s\",\"model\":", e->surface->name);
 	buf_adds(out, e->model->json);
 	buf_addf(out, ",\"stream\":%s,\"prompt_tokens\":%u,\"cached_tokens\":%u,\"completion_tokens\":%u,\"aborted\":%s,"
@@ -168,7 +167,7 @@ static void log_run(struct worker *w, struct http_conn *c, const struct request_
 	for (uint64_t seq = from; seq < next; seq++) {
 		if (seq > from)
 			buf_addc(out, ',');
-		put_entry(out, &sim->log[seq % LOG_ENTRIES]);
+		put_entry(sim, out, &sim->log[seq % LOG_ENTRIES]);
 	}
 	sim_unlock(sim);
 	BUF_ADD(out, "]}");

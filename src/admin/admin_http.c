@@ -92,11 +92,11 @@ static void on_request(struct http_conn *conn)
 	if (str_eq(path, STR("/metrics")))
 		answer_metrics(c, conn);
 	else if (str_eq(path, STR("/health")))
-		http_respond(conn, 200, STR(PLAIN "x-valet: 1\r\n"), STR("ok\n"));
+		http_respond(conn, 200, STR(PLAIN "x-valet: 1\r\nserver: valet\r\n"), STR("ok\n"));
 	else if (str_eq(path, STR("/ready")))
 		http_respond(conn, c->ready && !c->draining ? 200 : 503, STR(PLAIN), c->ready && !c->draining ? STR("ready\n") : STR("not ready\n"));
 	else
-		http_respond(conn, 404, STR(PLAIN "x-valet: 1\r\n"), STR("there is /metrics, /health and /ready here\n"));
+		http_respond(conn, 404, STR(PLAIN "x-valet: 1\r\nserver: valet\r\n"), STR("there is /metrics, /health and /ready here\n"));
 }
 
 static void on_gone(struct http_conn *conn)

@@ -183,22 +183,27 @@ enum log_format log_format_now(void)
 	return (enum log_format)atomic_load_explicit(&logger.format, memory_order_relaxed);
 }
 
-void log_time(char out[24])
+void log_time(char out[24], int64_t mono_us)
 {
+	static _Thread_local int64_t offset_us, until_us;
 	static _Thread_local time_t known;
 	static _Thread_local char text[24];
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	if (ts.tv_sec != known) {
+	if (mono_us >= until_us) {
+		offset_us = clock_wall_us() - clock_mono_us();
+		until_us = mono_us + 1000000;
+	}
+	int64_t wall_us = mono_us + offset_us;
+	time_t second = (time_t)(wall_us / 1000000);
+	if (second != known) {
 		struct tm tm;
 		char full[64];
-		known = ts.tv_sec;
-		gmtime_r(&ts.tv_sec, &tm);
+		known = second;
+		gmtime_r(&second, &tm);
 		strftime(full, sizeof(full), "%Y-%m-%dT%H:%M:%S.000Z", &tm);
 		memcpy(text, full, sizeof(text));
 	}
 	memcpy(out, text, sizeof(text));
-	unsigned ms = (unsigned)(ts.tv_nsec / 1000000);
+	unsigned ms = (unsigned)(wall_us / 1000 % 1000);
 	out[20] = (char)('0' + ms / 100);
 	out[21] = (char)('0' + ms / 10 % 10);
 	out[22] = (char)('0' + ms % 10);
@@ -231,7 +236,7 @@ static void log_it(enum log_level level, const char *format, va_list args)
 		return;
 	int n = vsnprintf(raw, sizeof(raw), format, args);
 	log_clean(clean, sizeof(clean) - 1, str_of(raw, n < 0 ? 0 : (size_t)n < sizeof(raw) ? (size_t)n : sizeof(raw) - 1));
-	log_time(time);
+	log_time(time, clock_mono_us());
 	struct buf line;
 	buf_init(&line, LINE_MAX_BYTES);
 	if (log_format_now() == LOG_JSON)

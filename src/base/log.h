@@ -34,8 +34,8 @@ enum log_format log_format_now(void);
 
 /* Puts a line that is complete already (with its time, level and newline) into the ring. False: dropped. For request lines. */
 bool log_line(struct str line);
-/* The current time as in log lines, "2026-11-21T22:13:57.123Z" (24 bytes, no NUL). The date part is kept per thread. */
-void log_time(char out[24]);
+/* A moment of the monotonic clock as in log lines, "2026-11-21T22:13:57.123Z" (24 bytes, no NUL). The wall clock is read once a second and thread. */
+void log_time(char out[24], int64_t mono_us);
 uint64_t log_dropped(void);
 
 /* A copy of `s` fit for a log line: control bytes and bytes that are not UTF-8 become '?', cut at `max` bytes. Into `out` of max + 1 bytes. */

@@ -46,6 +46,7 @@ struct catalog_place {
 	const struct catalog_target *target;
 	struct str model;        /* the engine's name of it */
 	uint32_t series;         /* id in the metrics */
+	struct str lines;        /* the answer's fields that say who answered: ready lines */
 };
 
 struct catalog_model {

@@ -101,6 +101,18 @@ static struct draft *draft_of(struct builder *b, struct str name)
 	return d;
 }
 
+/* Names of discovered models come from outside: nothing in them may break the line. */
+static struct str place_lines(struct builder *b, const struct catalog_target *target, struct str model)
+{
+	struct str s = arena_printf(&b->catalog->arena, "x-valet-target: %.*s\r\nx-valet-model: %.*s\r\nx-valet-queue-ms: 0\r\n",
+				    STR_ARG(target->name), STR_ARG(model));
+	char *text = (char *)s.ptr;
+	for (size_t i = 0; i < s.len; i++)
+		if ((unsigned char)text[i] < ' ' && text[i] != '\r' && text[i] != '\n')
+			text[i] = '?';
+	return s;
+}
+
 static void add_place(struct builder *b, struct draft *d, const struct catalog_target *target, struct str model)
 {
 	for (uint32_t i = 0; i < d->count; i++)
@@ -115,6 +127,7 @@ static void add_place(struct builder *b, struct draft *d, const struct catalog_t
 		d->places = larger;
 	}
 	d->places[d->count++] = (struct catalog_place){
+		.lines = place_lines(b, target, d->name),
 		.target = target,
 		.model = arena_dup(&b->catalog->arena, model),
 		.series = registry_series(b->registry, target->name, d->name),

@@ -45,6 +45,14 @@ static void add_cors(struct request *r, struct buf *b)
 	BUF_ADD(b, "vary: origin\r\n" EXPOSED);
 }
 
+/* Valet answers itself. */
+static void add_own(struct request *r, struct buf *b)
+{
+	BUF_ADD(b, "x-valet-target: valet\r\n");
+	add_line(b, STR("x-valet-model"), r->model ? r->model->name : STR("-"));
+	BUF_ADD(b, "x-valet-queue-ms: 0\r\n");
+}
+
 struct str answer_fields(struct request *r, struct str content_type, struct str more)
 {
 	struct attempt *a = request_attempt(r);
@@ -55,9 +63,10 @@ struct str answer_fields(struct request *r, struct str content_type, struct str 
 	BUF_ADD(&b, "\r\n");
 	if (r->op && r->op->op == OP_MESSAGES)
 		add_line(&b, STR("request-id"), str_from(r->id));
-	add_line(&b, STR("x-valet-target"), a ? a->place->target->name : STR("valet"));
-	add_line(&b, STR("x-valet-model"), r->model ? r->model->name : STR("-"));
-	BUF_ADD(&b, "x-valet-queue-ms: 0\r\n");
+	if (a)
+		buf_adds(&b, a->place->lines);
+	else
+		add_own(r, &b);
 	if (content_type.len)
 		add_line(&b, STR("content-type"), content_type);
 	add_cors(r, &b);

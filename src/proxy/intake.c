@@ -5,7 +5,6 @@
 #include "proxy/answer.h"
 #include "proxy/worker.h"
 
-#include <unistd.h>
 
 /* ---- AUTH ---- */
 
@@ -18,14 +17,12 @@ static struct str host_name(struct str host)
 
 /* On a loopback listener: this machine's own names, and addresses. A name of another host means that a web page has had its name
  * pointed here (DNS rebinding). */
-static bool host_is_ours(struct str host)
+static bool host_is_ours(struct worker *w, struct str host)
 {
 	union address a;
-	char own[256] = "";
 	struct str name = host_name(host);
-	gethostname(own, sizeof(own) - 1);
-	return name.len == 0 || address_parse(name, 0, &a) || str_ieq(name, STR("localhost")) ||
-	       str_ieq(name, str_from(own)) || str_ends(name, STR(".localhost")) || str_ends(name, STR(".local")) ||
+	return name.len == 0 || str_eq(name, STR("127.0.0.1")) || str_ieq(name, STR("localhost")) ||
+	       address_parse(name, 0, &a) || str_ieq(name, str_from(w->hostname)) || str_ends(name, STR(".localhost")) || str_ends(name, STR(".local")) ||
 	       str_ends(name, STR(".internal"));
 }
 
@@ -69,7 +66,7 @@ const struct step *step_auth(struct request *r)
 	find_operation(r);
 	r->origin = arena_dup(&r->arena, http_head_get(h, STR("origin")));
 	bool harmless = r->op && (r->op->op == OP_HEALTH || r->op->op == OP_READY);
-	if (r->catalog->guard && !harmless && !host_is_ours(host))
+	if (r->catalog->guard && !harmless && !host_is_ours(r->worker, host))
 		return request_failf(r, ERROR_ORIGIN_NOT_ALLOWED, "this listener serves this machine only, not the host '%.*s'",
 				     STR_ARG(str_head(host, 100)));
 	if (h->method == METHOD_OPTIONS)
@@ -150,7 +147,7 @@ static const struct step *admit_own(struct request *r)
 	case OP_METRICS:
 		return admit_metrics(r);
 	default:
-		return answer_json(r, 200, STR("{\"status\":\"ok\"}"), STR("x-valet: 1\r\n"));
+		return answer_json(r, 200, STR("{\"status\":\"ok\"}"), STR("x-valet: 1\r\nserver: valet\r\n"));
 	}
 }
 

@@ -110,10 +110,10 @@ static void field_number(struct writer *w, struct str name, int64_t value)
 	put_number(&w->line, value);
 }
 
-static void begin_line(struct writer *w, const char *id)
+static void begin_line(struct writer *w, const char *id, int64_t now_us)
 {
 	char time[24];
-	log_time(time);
+	log_time(time, now_us);
 	if (w->json)
 		put(&w->line, STR("{\"time\":\""));
 	put(&w->line, str_of(time, sizeof(time)));
@@ -154,7 +154,7 @@ static void log_request(struct request *r, int64_t now_us)
 {
 	struct writer w = {.line = {r->worker->loop.compose, r->worker->loop.compose + 2048}};
 	w.json = log_format_now() == LOG_JSON;
-	begin_line(&w, r->id);
+	begin_line(&w, r->id, now_us);
 	log_facts(&w, r);
 	log_numbers(&w, r, now_us);
 	put(&w.line, w.json ? STR("}\n") : STR("\n"));

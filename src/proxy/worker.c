@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- ids ---- */
 
@@ -273,6 +274,7 @@ struct worker *worker_new(unsigned number, const struct worker_listen *listen, s
 	loop_init(&w->loop);
 	w->number = number;
 	w->fields = mem_alloc(WORKER_FIELDS);
+	gethostname(w->hostname, sizeof(w->hostname) - 1);
 	list_init(&w->requests);
 	timer_init(&w->drain, look_whether_done);
 	random_bytes(w->id_state, sizeof(w->id_state));

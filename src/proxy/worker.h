@@ -39,6 +39,7 @@ struct worker {
 	struct list requests;       /* all that are under way */
 	uint32_t turn;              /* ties between targets are broken in turn */
 	uint64_t id_state[2];       /* of request ids */
+	char hostname[256];         /* this machine's */
 	char *fields;               /* WORKER_FIELDS bytes; valid inside one call */
 	pthread_t thread;
 	unsigned number;

@@ -141,8 +141,8 @@ test('an engine that is not there', async () => {
   const broken = await start({ targets: [{ url: 'http://127.0.0.1:1/v1' }], config: { models: [{ name: 'gone', targets: [{ target: 't0' }] }] }, wait: false });
   await broken.listening();
   const answer = await broken.post('/v1/chat/completions', { model: 'gone', messages: user('x') });
-  assert.ok([502, 503].includes(answer.status), `${answer.status}`);
-  await assertError(answer, answer.status);
+  const error = await assertError(answer, answer.status);
+  assert.ok([502, 503].includes(answer.status), `${answer.status} ${error.message}`);
 });
 
 test('broken HTTP gets 400 and a closed connection', async (t) => {

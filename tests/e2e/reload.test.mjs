@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Sim, collect, start, until, user } from './harness.mjs';
 
-const valet = await start({ targets: [{ sim: { rate: 100 } }] });
+const valet = await start({ targets: [{ sim: { models: ['m', 'second', 'third', 'fourth'], rate: 100 }, models: { include: ['m'] } }] });
 const client = valet.client();
 const models = async () => (await client.models.list()).data.map((m) => m.id).sort();
 const target = valet.targets[0];
@@ -16,13 +16,13 @@ function write(change) {
 }
 
 test('SIGHUP reads the file again', async () => {
-  write({ models: ['m', 'second'] });
+  write({ models: { include: ['m', 'second'] } });
   valet.signal('SIGHUP');
   await until('the new model is listed', async () => (await models()).includes('second'));
 });
 
 test('saving the file is enough', async () => {
-  write({ models: ['m', 'third'] });
+  write({ models: { include: ['m', 'third'] } });
   await until('the change is seen', async () => (await models()).includes('third'));
   assert.deepEqual(await models(), ['m', 'third']);
 });
@@ -42,12 +42,12 @@ test('a bad file is refused, with its line and the reason, and the old settings 
 });
 
 test('streams go on through reloads, even when their target is gone', async () => {
-  const { data: stream, response } = await client.chat.completions.create({ model: 'm', messages: user('x'), max_tokens: 150, stream: true }).withResponse();
+  const { data: stream, response } = await client.chat.completions.create({ model: 'm', messages: user('x'), stream: true }, { headers: { 'x-sim-tokens': '150' } }).withResponse();
   assert.ok(response.headers.get('x-request-id'));
   const reading = collect(stream);
-  const other = await Sim.start({ models: ['m'] });
+  const other = await Sim.start({ models: ['m', 'fourth'] });
   try {
-    write({ name: 'another', url: other.url + '/v1', models: ['m', 'fourth'] });
+    write({ name: 'another', url: other.url + '/v1', models: undefined });
     valet.signal('SIGHUP');
     await until('the reload is done', async () => (await models()).includes('fourth'));
     const { headers } = await client.chat.completions.create({ model: 'm', messages: user('x'), max_tokens: 2 }).asResponse();

@@ -203,7 +203,7 @@ static const struct upstream_events relay_events = {
 static void relay(struct http_conn *c)
 {
 	struct relayed *r = mem_zero(sizeof(*r));
-	struct iovec request = {"GET / HTTP/1.1\r\nhost: a\r\n\r\n", 27};
+	struct iovec request = {(char[]){"GET / HTTP/1.1\r\nhost: a\r\n\r\n"}, 27};
 	r->client = c;
 	c->user = r;
 	http_release_input(c);
