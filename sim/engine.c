@@ -1,11 +1,11 @@
 /* engine.c - slots, the queue for them, and the time that an answer takes.
  *
- * The life of a job: NEW, HELD by a slow head, WAITING for a slot, GRANTED (the message is on its way), PREFILL until the
- * first token, DECODE, or STUCK (a fault left it without an end). Steps that cost no time are taken at once, so that a job
+ * The life of a job: NEW, HELD by a slow head, WAITING for a slot, PREFILL until the first token, DECODE, or STUCK (a fault left it without an end). Steps that cost no time are taken at once, so that a job
  * without any waits is answered inside the callback that brought its request and never touches the heap.
  *
- * A slot is granted under the lock by whoever leaves one, and told by a message, also on the same worker. A client that
- * leaves in between finds its job GRANTED: the job then stays, without a connection, until the message has come.
+ * A slot is granted under the lock by whoever leaves one, and told by a message, also on the same worker. That other one
+ * touches nothing of the job but `link`, `granted` and the message. A client that leaves in between finds its job granted:
+ * the job then stays, without a connection, until the message has come.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -58,8 +58,7 @@ static void grant_next(struct sim *sim)
 	struct job *next = CONTAINER_OF(e->waiting.next, struct job, link);
 	list_remove(&next->link);
 	e->waiting_count--;
-	next->state = JOB_GRANTED;
-	next->has_slot = true;
+	next->granted = true;
 	mailbox_post(&next->worker->loop, &next->grant);
 }
 
@@ -67,16 +66,24 @@ static void leave(struct job *j)
 {
 	struct sim *sim = j->worker->sim;
 	sim_lock(sim);
-	if (j->state == JOB_WAITING) {
+	sim->engine.kv_tokens -= j->kv_tokens;
+	grant_next(sim);
+	sim_unlock(sim);
+	j->has_slot = false;
+}
+
+/* Out of the queue. False: the slot has been granted, its message will come. */
+static bool withdraw(struct job *j)
+{
+	struct sim *sim = j->worker->sim;
+	sim_lock(sim);
+	bool granted = j->granted;
+	if (!granted) {
 		list_remove(&j->link);
 		sim->engine.waiting_count--;
 	}
-	if (j->has_slot) {
-		sim->engine.kv_tokens -= j->kv_tokens;
-		grant_next(sim);
-	}
-	j->has_slot = false;
 	sim_unlock(sim);
+	return !granted;
 }
 
 /* Takes a slot; false: the job has to wait and is in the queue. */
@@ -103,13 +110,13 @@ static bool take_slot(struct job **j)
 
 void job_end(struct job *j)
 {
-	if (j->state == JOB_GRANTED) {
+	if (j->state == JOB_WAITING && !withdraw(j)) {
 		j->conn = NULL;
 		return;
 	}
 	if (j->on_heap)
 		pace_stop(&j->pace);
-	if (j->has_slot || j->state == JOB_WAITING)
+	if (j->has_slot)
 		leave(j);
 	if (j->conn && j->conn->user == j)
 		j->conn->user = NULL;
@@ -159,9 +166,12 @@ static void send_whole(struct job *j)
 static int64_t load_of(struct job *j, int64_t us)
 {
 	struct sim *sim = j->worker->sim;
-	if (sim->options.load <= 0 || sim->engine.running <= 1)
+	if (sim->options.load <= 0)
 		return us;
-	return us + (int64_t)((double)us * sim->options.load * (sim->engine.running - 1));
+	sim_lock(sim);
+	uint32_t running = sim->engine.running;
+	sim_unlock(sim);
+	return running > 1 ? us + (int64_t)((double)us * sim->options.load * (running - 1)) : us;
 }
 
 static void set_times(struct job *j)
@@ -232,6 +242,7 @@ static void receive_grant(struct message *m)
 {
 	struct job *j = CONTAINER_OF(m, struct job, grant);
 	j->state = JOB_NEW;
+	j->has_slot = true;
 	if (j->conn)
 		begin(j);
 	else

@@ -153,7 +153,7 @@ extern const struct surface surface_chat, surface_completions, surface_responses
 
 /* ---- jobs ---- */
 
-enum job_state { JOB_NEW, JOB_HELD, JOB_WAITING, JOB_GRANTED, JOB_PREFILL, JOB_DECODE, JOB_STUCK };
+enum job_state { JOB_NEW, JOB_HELD, JOB_WAITING, JOB_PREFILL, JOB_DECODE, JOB_STUCK };
 enum job_source { SOURCE_WORDS, SOURCE_TEXT, SOURCE_TOOL };
 
 struct job {
@@ -185,6 +185,7 @@ struct job {
 	uint8_t state;         /* enum job_state */
 	uint8_t source;        /* enum job_source */
 	uint8_t top_logprobs;
+	bool granted;          /* under sim->lock: no longer in the queue, the message is on its way */
 	bool on_heap : 1;
 	bool has_slot : 1;
 	bool stream : 1;
@@ -217,6 +218,7 @@ struct worker {
 	struct loop loop;
 	struct http_server server;
 	struct listener listener;
+	struct timer publish; /* tells the others how many connections are open */
 	struct timer reopen; /* looks whether the listener may open again */
 	struct pacer pacer;
 	struct buf out;      /* an answer is composed here, HTTP_ROOM bytes from the front */
@@ -224,6 +226,7 @@ struct worker {
 	struct json_want openai_wants[16], other_wants[16];
 	struct fault fault;  /* of a call that is answered in one go, while it is answered */
 	bool listening;
+	uint32_t connections; /* as the others see them; atomic */
 	uint64_t counts[COUNT_ALL];
 	struct path_count paths[PATHS_MAX];
 	int64_t last_abort_us;
@@ -275,6 +278,7 @@ struct sim {
 	struct fault_rules rules;
 	struct log_entry *log;
 	uint64_t log_seq; /* of the next entry, from 1 */
+	bool has_rules;   /* atomic, so that nobody locks where there are none */
 };
 
 static inline void sim_lock(struct sim *sim)

@@ -114,9 +114,10 @@ static void stats_run(struct worker *w, struct http_conn *c, const struct reques
 	struct json_writer jw;
 	int64_t connections = 0, last_abort_us = 0;
 	for (size_t i = 0; i < sim->worker_count; i++) {
-		int64_t us = __atomic_load_n(&sim->workers[i].last_abort_us, __ATOMIC_RELAXED);
+		struct worker *other = &sim->workers[i];
+		int64_t us = __atomic_load_n(&other->last_abort_us, __ATOMIC_RELAXED);
 		last_abort_us = us > last_abort_us ? us : last_abort_us;
-		connections += __atomic_load_n(&sim->workers[i].server.conn_count, __ATOMIC_RELAXED);
+		connections += other == w ? w->server.conn_count : __atomic_load_n(&other->connections, __ATOMIC_RELAXED);
 	}
 	json_writer_init(&jw, worker_compose(w));
 	json_open_object(&jw);
@@ -195,6 +196,7 @@ static void faults_post_run(struct worker *w, struct http_conn *c, const struct 
 	const char *why;
 	sim_lock(w->sim);
 	bool ok = fault_rules_read(&w->sim->rules, c->body, &why);
+	__atomic_store_n(&w->sim->has_rules, w->sim->rules.count > 0, __ATOMIC_RELAXED);
 	sim_unlock(w->sim);
 	if (ok)
 		send_rules(w, c);
@@ -218,6 +220,7 @@ void stats_reset(struct sim *sim)
 	sim->log_seq = 1;
 	sim->rules.count = sim->options.rule_count;
 	memcpy(sim->rules.list, sim->options.rules, sim->options.rule_count * sizeof(*sim->options.rules));
+	__atomic_store_n(&sim->has_rules, sim->rules.count > 0, __ATOMIC_RELAXED);
 	if (sim->engine.cache)
 		cache_clear(sim->engine.cache);
 	sim_unlock(sim);

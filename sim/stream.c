@@ -13,7 +13,7 @@
 bool stream_head(struct job *j)
 {
 	struct sim *sim = j->worker->sim;
-	if (!sim->dialect->early_head || fault_is(&j->fault, PHASE_WIRE))
+	if (j->headed || !sim->dialect->early_head || fault_is(&j->fault, PHASE_WIRE))
 		return true;
 	j->headed = true;
 	return http_respond_begin(j->conn, 200, sim_fields(sim, j->surface->stream_fields), -1, STR_NONE);

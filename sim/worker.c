@@ -9,6 +9,7 @@
 #define OUT_MAX     (256u << 20)
 #define MAX_BODY    (512u << 20)
 #define REOPEN_MS   50
+#define PUBLISH_MS  100
 
 static struct worker *worker_of(struct http_conn *c)
 {
@@ -124,7 +125,7 @@ static struct fault fault_of(struct worker *w, struct http_conn *c, bool call)
 	struct str asked = request_knob(c, STR("fault"));
 	if (asked.ptr && fault_parse(asked, &f))
 		return f;
-	if (w->sim->rules.count > 0) {
+	if (__atomic_load_n(&w->sim->has_rules, __ATOMIC_RELAXED)) {
 		sim_lock(w->sim);
 		f = fault_pick(&w->sim->rules, call);
 		sim_unlock(w->sim);
@@ -268,6 +269,13 @@ void sim_refuse(struct sim *sim, int64_t seconds)
 	}
 }
 
+static void on_publish(struct timer *t)
+{
+	struct worker *w = CONTAINER_OF(t, struct worker, publish);
+	__atomic_store_n(&w->connections, w->server.conn_count, __ATOMIC_RELAXED);
+	timer_start(&w->loop, t, PUBLISH_MS);
+}
+
 int worker_start(struct worker *w, struct sim *sim)
 {
 	w->sim = sim;
@@ -278,6 +286,9 @@ int worker_start(struct worker *w, struct sim *sim)
 	w->server.max_body = MAX_BODY;
 	w->server.idle_ms = 3600 * 1000;
 	timer_init(&w->reopen, on_reopen);
+	timer_init(&w->publish, on_publish);
+	if (sim->worker_count > 1)
+		timer_start(&w->loop, &w->publish, PUBLISH_MS);
 	buf_init(&w->out, OUT_MAX);
 	buf_init(&w->scratch, OUT_MAX);
 	request_wants_init(w);
@@ -296,6 +307,7 @@ uint16_t worker_port(const struct worker *w)
 void worker_stop(struct worker *w)
 {
 	timer_stop(&w->reopen);
+	timer_stop(&w->publish);
 	if (w->listening)
 		listener_close(&w->listener);
 	http_server_close(&w->server);

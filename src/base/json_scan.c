@@ -68,6 +68,12 @@ static inline uint64_t special_bits(const char *p)
 	return bits;
 }
 
+/* Bit i: p[i] is special; p has 16 bytes. */
+static inline unsigned special_16(const char *p)
+{
+	return (unsigned)_mm_movemask_epi8(special_bytes(load(p)));
+}
+
 /* Skips digits while there are 16 bytes to look at. */
 static inline const char *digit_blocks(const char *p, const char *end)
 {
@@ -327,15 +333,20 @@ static inline const char *block_end(const char *block, const char *end, const ch
 	return NULL;
 }
 
-/* The closing quote of the string whose inside begins at p; else the fault, or `end`. */
-static const char *string_end(const char *p, const char *end, bool *escaped)
+/* The same as string_end() for the last bytes of a text. */
+static const char *string_tail(const char *p, const char *end, bool *escaped)
 {
-	while (end - p >= BLOCK) {
-		const char *found = block_end(p, end, &p, escaped);
-		if (found)
-			return found;
-	}
-	while (p < end && (!is_special(*p) || *p == '\\')) {
+	while (p < end) {
+#if JSON_SSE2
+		if (end - p >= 16) {
+			unsigned bits = special_16(p);
+			p += bits ? __builtin_ctz(bits) : 16;
+			if (!bits)
+				continue;
+		}
+#endif
+		if (is_special(*p) && *p != '\\')
+			break;
 		size_t step = *p == '\\' ? lex_escape(p, end) : 1;
 		if (!step)
 			break;
@@ -345,7 +356,39 @@ static const char *string_end(const char *p, const char *end, bool *escaped)
 	return p;
 }
 
-static const char *lex_string(struct json_lex *l, const char *p, bool *escaped)
+/* Where the end of a short string is, or where to go on looking: most names and many values end within 16 bytes. */
+static inline const char *short_string(const char *p, const char *end, bool *found)
+{
+	*found = false;
+#if JSON_SSE2
+	for (int i = 0; i < 2 && end - p >= 16; i++, p += 16) {
+		unsigned bits = special_16(p);
+		if (!bits)
+			continue;
+		p += __builtin_ctz(bits);
+		*found = *p == '"';
+		break;
+	}
+#endif
+	return p;
+}
+
+/* The closing quote of the string whose inside begins at p; else the fault, or `end`. */
+static const char *string_end(const char *p, const char *end, bool *escaped)
+{
+	bool found_short;
+	p = short_string(p, end, &found_short);
+	if (found_short)
+		return p;
+	while (end - p >= BLOCK) {
+		const char *found = block_end(p, end, &p, escaped);
+		if (found)
+			return found;
+	}
+	return string_tail(p, end, escaped);
+}
+
+static inline const char *lex_string(struct json_lex *l, const char *p, bool *escaped)
 {
 	*escaped = false;
 	const char *q = string_end(p + 1, l->end, escaped);

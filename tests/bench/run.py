@@ -236,12 +236,11 @@ class Bench:
             file.write(body)
         return self.path(output)
 
-    def start_sim(self, tokens_per_second, ttft_ms=0, models=1):
+    def start_sim(self, tokens_per_second=0, tokens=16, models=1):
         port = free_port()
         names = ",".join(f"m{i}" for i in range(models)) if models > 1 else SIM_MODEL
         argv = [self.sim, "--port", str(port), "--dialect", "openai", "--models", names,
-                "--slots", "20000", "--ttft-ms", str(ttft_ms),
-                "--tokens-per-second", str(tokens_per_second), "--quiet"]
+                "--tokens", str(tokens), "--tokens-per-second", str(tokens_per_second), "--quiet"]
         child = Child("valet-sim", argv, self.sim_core, self.path("sim.log"))
         child.port = port
         child.wait_port(port)
@@ -270,7 +269,7 @@ class Bench:
         return child
 
     def wait_answer(self, child, model):
-        argv = self.load_argv("fetch", child.port, {"model": model, "seconds": 5})
+        argv = self.load_argv("fetch", child.port, {"model": model, "max_tokens": 1, "seconds": 5})
         end = time.monotonic() + 60
         while time.monotonic() < end:
             done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -396,7 +395,7 @@ def note_rates(samples, who, result, suffix=""):
 
 
 def scenario_rps(bench, samples):
-    sim = bench.start_sim(0)
+    sim = bench.start_sim()
     proxies = running(bench, sim)
     for turn in range(bench.args.rounds):
         for who, child in list(proxies.items()) + [("direct", sim)]:
@@ -409,7 +408,7 @@ def scenario_rps(bench, samples):
 
 
 def scenario_latency(bench, samples):
-    sim = bench.start_sim(0)
+    sim = bench.start_sim()
     proxies = running(bench, sim)
     for turn in range(bench.args.rounds):
         direct = bench.measure("rps", sim, proxies.values(), connections=1)
@@ -442,7 +441,7 @@ def fetch_reference(bench, sim, tokens):
 
 
 def scenario_sse(bench, samples):
-    sim = bench.start_sim(100)
+    sim = bench.start_sim(100, tokens=200)
     proxies = running(bench, sim, streams=True)
     reference = fetch_reference(bench, sim, 200)
     for turn in range(bench.args.rounds):
@@ -464,13 +463,12 @@ def scenario_sse(bench, samples):
 
 
 def scenario_idle(bench, samples):
-    sim = bench.start_sim(0.0001)
+    sim = bench.start_sim(0.0001, tokens=100)
     for turn in range(min(bench.args.rounds, 3)):
         for who in bench.proxies:
             child = bench.start(who, sim, streams=True)
             fresh = resident_kib(child.pids())
-            before, during = bench.hold(child, max_tokens=100, seconds=60, ramp_ms=2000,
-                                        header=["x-sim-interval-ms: 3600000"])
+            before, during = bench.hold(child, max_tokens=100, seconds=60, ramp_ms=2000)
             child.stop()
             samples.add("stream_kib", who, (during - before) / IDLE_STREAMS)
             samples.add("process_mib", who, fresh / 1024)
@@ -480,7 +478,7 @@ def scenario_idle(bench, samples):
 
 
 def scenario_many(bench, samples):
-    sim = bench.start_sim(0)
+    sim = bench.start_sim()
     proxies = running(bench, sim, keepalive=MANY)
     levels = (64, 256) if bench.args.quick else (16, 64, 256, 1024)
     seconds = max(1, bench.args.seconds * 0.6)
@@ -500,7 +498,7 @@ def scenario_many(bench, samples):
 
 
 def scenario_prompt(bench, samples):
-    sim = bench.start_sim(0)
+    sim = bench.start_sim()
     proxies = running(bench, sim)
     for turn in range(bench.args.rounds):
         added = {}
@@ -524,7 +522,7 @@ def scenario_prompt(bench, samples):
 def scenario_routes(bench, samples):
     if "valet" not in bench.proxies:
         return
-    sim = bench.start_sim(0, models=ROUTE_MODELS)
+    sim = bench.start_sim(models=ROUTE_MODELS)
     small = bench.start("valet", sim, targets=1, models=1)
     large = bench.start("valet", sim, targets=ROUTE_TARGETS, models=ROUTE_MODELS)
     for turn in range(bench.args.rounds):

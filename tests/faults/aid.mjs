@@ -1,0 +1,232 @@
+// aid.mjs - what the tests of faults share: a client that sees every byte, and the promise behind every row: after a fault a healthy
+// call succeeds at once and no descriptor is left behind.
+//
+// SPDX-License-Identifier: Apache-2.0
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import net from 'node:net';
+import { after, test } from 'node:test';
+import { Sim, slow, start, until, user } from '../e2e/harness.mjs';
+import { Proxy } from './proxy.mjs';
+import { Raw } from './raw.mjs';
+
+export { slow, until, user };
+export const CALL = '/v1/chat/completions';
+export const chat = (more = {}) => JSON.stringify({ model: 'm', messages: user('x'), ...more });
+
+// ---- a client --------------------------------------------------------------------------------------------------------------
+
+// One message of HTTP taken from the front of `bytes`; null while it is not there yet. `over`: the connection has ended.
+export function takeAnswer(bytes, over, { headOnly = false } = {}) {
+  const end = bytes.indexOf('\r\n\r\n');
+  if (end < 0) return null;
+  const lines = bytes.subarray(0, end).toString('latin1').split('\r\n');
+  const headers = {};
+  for (const line of lines.slice(1)) {
+    const at = line.indexOf(':');
+    headers[line.slice(0, at).toLowerCase()] = line.slice(at + 1).trim();
+  }
+  const answer = { status: Number(lines[0].split(' ')[1]), line: lines[0], headers, whole: true, size: end + 4 };
+  const rest = bytes.subarray(end + 4);
+  const put = (body, size, whole) => Object.assign(answer, { body, text: body.toString(), size: end + 4 + size, whole });
+  if (answer.status < 200 || answer.status === 204 || answer.status === 304 || headOnly) return put(Buffer.alloc(0), 0, true);
+  if (headers['transfer-encoding'] === 'chunked') {
+    const parts = [];
+    for (let at = 0; ;) {
+      const line = rest.indexOf('\r\n', at);
+      const size = line < 0 ? NaN : parseInt(rest.subarray(at, line).toString('latin1'), 16);
+      if (size === 0 && rest.length >= line + 4) return put(Buffer.concat(parts), line + 4, true);
+      if (Number.isNaN(size) || size === 0 || rest.length < line + 4 + size) {
+        if (Number.isNaN(size)) return over ? put(Buffer.concat(parts), rest.length, false) : null;
+        return over ? put(Buffer.concat([...parts, rest.subarray(line + 2)]), rest.length, false) : null;
+      }
+      parts.push(rest.subarray(line + 2, line + 2 + size));
+      at = line + 4 + size;
+    }
+  }
+  if (headers['content-length'] !== undefined) {
+    const length = Number(headers['content-length']);
+    if (rest.length >= length) return put(rest.subarray(0, length), length, true);
+    return over ? put(rest, rest.length, false) : null;
+  }
+  return over ? put(rest, rest.length, over !== 'reset') : null;
+}
+
+// A connection of a client. `bytes`: all that came; `over`: undefined, 'end' or 'reset'.
+export class Client {
+  static connect(port, { limitMs = 30000 * slow } = {}) {
+    return new Promise((resolve, reject) => {
+      const client = new Client();
+      Object.assign(client, { parts: [], got: 0, over: undefined, limitMs });
+      client.socket = net.connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true }, () => resolve(client));
+      client.socket.on('data', (data) => { client.parts.push(data); client.got += data.length; client.onData?.(data); });
+      client.socket.on('error', (error) => { client.over ??= error.code === 'EPIPE' ? 'end' : 'reset'; reject(error); });
+      client.socket.on('end', () => { client.over ??= 'end'; client.socket.end(); });
+      client.socket.on('close', () => { client.over ??= 'end'; });
+    });
+  }
+
+  get bytes() {
+    if (this.parts.length > 1) this.parts = [Buffer.concat(this.parts)];
+    return this.parts[0] ?? Buffer.alloc(0);
+  }
+
+  get text() { return this.bytes.toString('latin1'); }
+
+  send(bytes) {
+    return new Promise((resolve) => { if (!this.socket.write(bytes, (error) => resolve(!error))) this.full = true; });
+  }
+
+  // The next whole answer, taken off the front; also a cut one if the connection is over.
+  answer(options) {
+    return until('an answer', () => {
+      const found = takeAnswer(this.bytes, this.over, options);
+      if (found) {
+        this.parts = [this.bytes.subarray(found.size)];
+        return found;
+      }
+      assert.ok(!this.over, `the connection ended (${this.over}) before an answer: ${this.text.slice(0, 300)}`);
+      return null;
+    }, this.limitMs);
+  }
+
+  ended() { return until('the connection has ended', () => this.over, this.limitMs); }
+  close() { this.socket.destroy(); }
+  reset() { this.socket.resetAndDestroy(); }
+}
+
+export const head = (path, length, fields = '', method = 'POST') =>
+  `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n${length === undefined ? '' : `content-length: ${length}\r\n`}${fields}\r\n`;
+
+// One request on a connection of its own; the answer with `over`, the way the connection ended, and `ms`.
+export async function ask(valet, { path = CALL, body = chat(), fields = '', method = 'POST', limitMs } = {}) {
+  const began = performance.now();
+  const client = await Client.connect(valet.port, { limitMs });
+  client.send(head(path, method === 'POST' ? Buffer.byteLength(body) : undefined, `connection: close\r\n${fields}`, method));
+  if (method === 'POST') client.send(body);
+  const answer = await client.answer({ headOnly: method === 'HEAD' });
+  answer.ms = performance.now() - began;
+  await client.ended();
+  answer.over = client.over;
+  client.close();
+  return answer;
+}
+
+export const fault = (what) => ({ fields: `x-sim-fault: ${what}\r\n` });
+export const events = (answer) => answer.text.split('\n\n').filter((e) => e.startsWith('data: ')).map((e) => e.slice(6));
+export const contents = (answer) => events(answer).filter((e) => e.startsWith('{')).map((e) => JSON.parse(e).choices?.[0]?.delta?.content ?? '').join('');
+
+export function assertError(answer, status, code) {
+  assert.equal(answer.status, status, answer.text.slice(0, 500));
+  const { error } = JSON.parse(answer.text);
+  assert.deepEqual(Object.keys(error), ['message', 'type', 'param', 'code']);
+  if (code) assert.equal(error.code, code, answer.text);
+  return error;
+}
+
+// A stream that broke off: an error event, no [DONE], no last chunk.
+export function assertBroken(answer, code) {
+  assert.equal(answer.status, 200, answer.text);
+  const list = events(answer);
+  assert.equal(JSON.parse(list.at(-1)).error?.code, code, `the last event: ${list.at(-1)}`);
+  assert.ok(!list.includes('[DONE]'), 'no [DONE] after an error');
+  assert.equal(answer.whole, false, 'no last chunk: nobody may take it for whole');
+}
+
+// ---- what a process holds --------------------------------------------------------------------------------------------------
+
+// Undefined where it may not be read (Valet is not dumpable: only root may).
+export function descriptors(pid) {
+  try {
+    return fs.readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    return undefined;
+  }
+}
+
+export function memory(pid) { // bytes that are resident
+  return Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) * 1024;
+}
+
+export function cpuMs(pid) { // of all threads, user and system
+  const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+// Connections that the process's port has with clients, other than those that are over.
+function clientsOf(port) {
+  const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  return fs.readFileSync('/proc/net/tcp', 'latin1').split('\n').slice(1).map((line) => line.trim().split(/\s+/))
+    .filter((f) => f.length > 3 && f[1].endsWith(hex) && !['0A', '06', '07'].includes(f[3]) && f[9] !== '0').length;
+}
+
+// Descriptors that no open connection accounts for: the same before and after every case.
+async function unexplained(valet) {
+  const count = descriptors(valet.program.pid);
+  if (count === undefined) return undefined;
+  const left = clientsOf(valet.port);
+  return count - left - valet.upstreams.reduce((sum, u) => sum + u.open, 0);
+}
+
+async function steady(valet) {
+  let last, since = performance.now();
+  return until('the count of descriptors is steady', async () => {
+    const now = await unexplained(valet);
+    if (now !== last) [last, since] = [now, performance.now()];
+    return performance.now() - since > 60 && { count: last };
+  }).then((found) => found.count);
+}
+
+// A case on `valet`: the body, then a healthy call that succeeds, then the descriptors are those of before. `calm` makes the upstreams healthy again.
+export function faultTest(valet, name, body, { calm = () => {}, model = 'm', retry = true } = {}) {
+  test(name, async (t) => {
+    const before = await steady(valet);
+    await body(t);
+    await calm();
+    const well = async () => {
+      const answer = await ask(valet, { body: chat({ model, max_tokens: 2 }), limitMs: 10000 * slow });
+      return answer.status === 200 && answer.whole && JSON.parse(answer.text).choices.length === 1;
+    };
+    if (retry) await until('a healthy call right after', well);
+    else assert.ok(await well(), 'a healthy call right after');
+    await until('no descriptor is left behind', async () => {
+      const now = await unexplained(valet);
+      if (now === before) return true;
+      throw new Error(`${before} before, ${now} after`);
+    });
+    assert.ok(!valet.program.over, 'Valet runs');
+  });
+}
+
+// ---- Valet with its upstreams ----------------------------------------------------------------------------------------------
+
+const later = { discovery_interval: '1h' }; // no look for models in between: what is tested is what calls see
+
+// Valet with scripted upstreams: `raws` options of Raw. Their order is the order of targets of the model `m`.
+export async function withRaw(raws = [{}], options = {}) {
+  const upstreams = [];
+  for (const raw of raws) upstreams.push(await Raw.start(raw));
+  const targets = upstreams.map((raw, i) => ({ url: raw.url, ...options.targets?.[i] }));
+  const valet = await start({ ...options, targets, config: { ...later, ...options.config } });
+  valet.upstreams = upstreams;
+  after(() => Promise.all(upstreams.map((raw) => raw.stop())));
+  return { valet, raw: upstreams[0], raws: upstreams };
+}
+
+// Valet with simulated engines, each behind a proxy.
+export async function withSims(sims = [{}], options = {}) {
+  const engines = [], proxies = [];
+  for (const sim of sims) {
+    engines.push(await Sim.start(sim));
+    proxies.push(await Proxy.start(engines.at(-1).port));
+  }
+  const targets = proxies.map((proxy, i) => ({ url: proxy.url, ...options.targets?.[i] }));
+  const valet = await start({ ...options, targets, config: { ...later, ...options.config } });
+  valet.upstreams = proxies;
+  after(async () => {
+    await Promise.all(proxies.map((proxy) => proxy.stop()));
+    const ends = await Promise.all(engines.map((engine) => engine.stop()));
+    for (const { code, signal } of ends) assert.ok(code === 0 || signal, `valet-sim ended with ${code}`);
+  });
+  return { valet, sim: engines[0], sims: engines, proxy: proxies[0], proxies };
+}
