@@ -1,6 +1,8 @@
-/* cache.c - the simulated prompt cache: which blocks of which prompts an engine would still hold. See answer.h.
+/* cache.c - the simulated prompt cache: which blocks of which prompts an engine would still hold.
+ * See answer.h.
  *
- * A table with open hashing over an array of blocks, which also form a list from the least to the most recently used.
+ * A table with open hashing over an array of blocks, which also form a list from the least to the
+ * most recently used.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "answer.h"

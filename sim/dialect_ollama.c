@@ -1,6 +1,8 @@
-/* dialect_ollama.c - Ollama: its lists, what it says of a model, its embeddings. Its chat is in ollama.c.
+/* dialect_ollama.c - Ollama: its lists, what it says of a model, its embeddings. Its chat is in
+ * ollama.c.
  *
- * A request without messages (or prompt) only loads the model, as there. A prompt that is too long is cut in silence.
+ * A request without messages (or prompt) only loads the model, as there. A prompt that is too long
+ * is cut in silence.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dialects.h"
@@ -19,8 +21,10 @@ static void ollama_error(struct buf *out, const struct complaint *why)
 	}
 	BUF_ADD(out, "{\"error\":{\"message\":");
 	json_quote(out, why->text);
-	buf_addf(out, ",\"type\":\"%s\",\"param\":null,\"code\":null}}", why->status == 404 ? "not_found_error" :
-		 why->status < 500 ? "invalid_request_error" : "api_error");
+	buf_addf(out, ",\"type\":\"%s\",\"param\":null,\"code\":null}}",
+		 why->status == 404  ? "not_found_error"
+		 : why->status < 500 ? "invalid_request_error"
+				     : "api_error");
 }
 
 static void root_run(struct worker *w, struct http_conn *c, const struct request_line *line)
@@ -53,9 +57,13 @@ static void put_digest(struct buf *out, const struct model *m)
 
 static void put_details(struct buf *out, const struct model *m)
 {
-	buf_addf(out, "\"details\":{\"parent_model\":\"\",\"format\":\"gguf\",\"family\":\"llama\",\"families\":[\"llama\"],"
-		 "\"parameter_size\":\"8.0B\",\"quantization_level\":\"Q4_K_M\",\"context_length\":%lld,"
-		 "\"embedding_length\":4096}", (long long)m->context);
+	buf_addf(out,
+		 "\"details\":{\"parent_model\":\"\",\"format\":\"gguf\",\"family\":\"llama\","
+		 "\"families\":[\"llama\"],"
+		 "\"parameter_size\":\"8.0B\",\"quantization_level\":\"Q4_K_M\",\"context_length\":"
+		 "%lld,"
+		 "\"embedding_length\":4096}",
+		 (long long)m->context);
 }
 
 static void put_tag(struct buf *out, const struct model *m)
@@ -75,11 +83,12 @@ static void put_loaded(struct buf *out, const struct model *m)
 	put_digest(out, m);
 	buf_addc(out, ',');
 	put_details(out, m);
-	buf_addf(out, ",\"expires_at\":\"" EXPIRES "\",\"size_vram\":%lld,\"context_length\":%lld}", (long long)SIZE,
-		 (long long)m->context);
+	buf_addf(out, ",\"expires_at\":\"" EXPIRES "\",\"size_vram\":%lld,\"context_length\":%lld}",
+		 (long long)SIZE, (long long)m->context);
 }
 
-static void send_list(struct worker *w, struct http_conn *c, void (*put)(struct buf *, const struct model *), bool loaded)
+static void send_list(struct worker *w, struct http_conn *c,
+		      void (*put)(struct buf *, const struct model *), bool loaded)
 {
 	struct buf *out = worker_compose(w);
 	bool any = false;
@@ -114,12 +123,16 @@ static void show_run(struct worker *w, struct http_conn *c, const struct request
 	arena_init(&a, 1024);
 	if (request_tree(w, c, &a, &m, SHAPE_NATIVE)) {
 		struct buf *out = worker_compose(w);
-		BUF_ADD(out, "{\"modelfile\":\"FROM sim\",\"parameters\":\"\",\"template\":\"{{ .Prompt }}\",");
+		BUF_ADD(out, "{\"modelfile\":\"FROM sim\",\"parameters\":\"\",\"template\":\"{{ "
+			     ".Prompt }}\",");
 		put_details(out, m);
-		buf_addf(out, ",\"model_info\":{\"general.architecture\":\"llama\",\"general.basename\":\"sim\","
+		buf_addf(out,
+			 ",\"model_info\":{\"general.architecture\":\"llama\",\"general.basename\":"
+			 "\"sim\","
 			 "\"general.parameter_count\":8030261312,\"llama.context_length\":%lld,"
-			 "\"llama.embedding_length\":4096},\"capabilities\":[\"completion\",\"tools\"],\"modified_at\":\""
-			 MODIFIED "\"}", (long long)m->context);
+			 "\"llama.embedding_length\":4096},\"capabilities\":[\"completion\","
+			 "\"tools\"],\"modified_at\":\"" MODIFIED "\"}",
+			 (long long)m->context);
 		worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));
 	}
 	arena_release(&a);
@@ -138,7 +151,8 @@ static void put_vector(struct buf *out, struct str text, int64_t dimensions, uin
 	buf_addc(out, ']');
 }
 
-static void put_inputs(struct worker *w, struct arena *a, struct buf *out, const struct json *input, int64_t dimensions)
+static void put_inputs(struct worker *w, struct arena *a, struct buf *out, const struct json *input,
+		       int64_t dimensions)
 {
 	bool list = input && input->type == JSON_ARRAY, any = false;
 	for (const struct json *i = list ? input->first : input; i; i = list ? i->next : NULL) {
@@ -163,7 +177,9 @@ static void embed(struct worker *w, struct http_conn *c, bool old)
 		struct buf *out = worker_compose(w);
 		json_i64(json_get(body, STR("dimensions")), &dimensions);
 		if (input)
-			text_walk(input->type == JSON_STRING ? str_of(input->raw.ptr - 1, input->raw.len + 2) : input->raw,
+			text_walk(input->type == JSON_STRING
+					  ? str_of(input->raw.ptr - 1, input->raw.len + 2)
+					  : input->raw,
 				  true, &taker);
 		BUF_ADD(out, "{");
 		if (!old) {
@@ -173,7 +189,9 @@ static void embed(struct worker *w, struct http_conn *c, bool old)
 		buf_adds(out, old ? STR("\"embedding\":") : STR(",\"embeddings\":["));
 		put_inputs(w, &a, out, input, dimensions);
 		if (!old)
-			buf_addf(out, "],\"total_duration\":2000,\"load_duration\":1000,\"prompt_eval_count\":%u",
+			buf_addf(out,
+				 "],\"total_duration\":2000,\"load_duration\":1000,\"prompt_eval_"
+				 "count\":%u",
 				 text_tokens(taker.bytes));
 		buf_addc(out, '}');
 		worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));

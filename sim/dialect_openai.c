@@ -16,7 +16,9 @@ static void openai_error(struct buf *out, const struct complaint *why)
 	BUF_ADD(out, "{\"error\":{\"message\":");
 	json_quote(out, why->text);
 	BUF_ADD(out, ",\"type\":");
-	put_text(out, why->type ? why->type : why->status < 500 ? "invalid_request_error" : "server_error");
+	put_text(out, why->type           ? why->type
+		      : why->status < 500 ? "invalid_request_error"
+					  : "server_error");
 	BUF_ADD(out, ",\"param\":");
 	put_text(out, why->param);
 	BUF_ADD(out, ",\"code\":");
@@ -50,15 +52,22 @@ static void put_native(struct buf *out, const struct model *m, const struct opti
 	buf_adds(out, m->json);
 	BUF_ADD(out, ",\"display_name\":");
 	buf_adds(out, m->json);
-	BUF_ADD(out, ",\"architecture\":\"llama\",\"quantization\":{\"name\":\"Q4_K_M\",\"bits_per_weight\":4},"
-		"\"size_bytes\":4912898304,\"params_string\":\"8B\",\"loaded_instances\":[{\"id\":");
+	BUF_ADD(out, ",\"architecture\":\"llama\",\"quantization\":{\"name\":\"Q4_K_M\",\"bits_per_"
+		     "weight\":4},"
+		     "\"size_bytes\":4912898304,\"params_string\":\"8B\",\"loaded_instances\":[{"
+		     "\"id\":");
 	buf_adds(out, m->json);
-	buf_addf(out, ",\"config\":{\"context_length\":%lld,\"parallel\":%lld}}],\"max_context_length\":%lld,"
-		 "\"format\":\"gguf\",\"capabilities\":{\"vision\":false,\"trained_for_tool_use\":true}}",
-		 (long long)m->context, (long long)(o->slots > 0 ? o->slots : 4), (long long)m->context);
+	buf_addf(out,
+		 ",\"config\":{\"context_length\":%lld,\"parallel\":%lld}}],\"max_context_length\":"
+		 "%lld,"
+		 "\"format\":\"gguf\",\"capabilities\":{\"vision\":false,\"trained_for_tool_use\":"
+		 "true}}",
+		 (long long)m->context, (long long)(o->slots > 0 ? o->slots : 4),
+		 (long long)m->context);
 }
 
-static void native_models_run(struct worker *w, struct http_conn *c, const struct request_line *line)
+static void native_models_run(struct worker *w, struct http_conn *c,
+			      const struct request_line *line)
 {
 	struct buf *out = worker_compose(w);
 	BUF_ADD(out, "{\"models\":[");
@@ -79,10 +88,13 @@ static void old_models_run(struct worker *w, struct http_conn *c, const struct r
 		const struct model *m = &w->sim->models[i];
 		buf_adds(out, i ? STR(",{\"id\":") : STR("{\"id\":"));
 		buf_adds(out, m->json);
-		buf_addf(out, ",\"object\":\"model\",\"type\":\"llm\",\"publisher\":\"sim\",\"arch\":\"llama\","
-			 "\"compatibility_type\":\"gguf\",\"quantization\":\"Q4_K_M\",\"state\":\"loaded\","
-			 "\"max_context_length\":%lld,\"loaded_context_length\":%lld}", (long long)m->context,
-			 (long long)m->context);
+		buf_addf(out,
+			 ",\"object\":\"model\",\"type\":\"llm\",\"publisher\":\"sim\",\"arch\":"
+			 "\"llama\","
+			 "\"compatibility_type\":\"gguf\",\"quantization\":\"Q4_K_M\",\"state\":"
+			 "\"loaded\","
+			 "\"max_context_length\":%lld,\"loaded_context_length\":%lld}",
+			 (long long)m->context, (long long)m->context);
 	}
 	BUF_ADD(out, "]}");
 	worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));

@@ -42,7 +42,8 @@ static void vllm_list(struct sim *sim, struct buf *out, const struct model *m)
 	model_entry_put(sim, out, m);
 	BUF_ADD(out, ",\"root\":");
 	buf_adds(out, m->json);
-	buf_addf(out, ",\"parent\":null,\"max_model_len\":%lld,\"permission\":[]}", (long long)m->context);
+	buf_addf(out, ",\"parent\":null,\"max_model_len\":%lld,\"permission\":[]}",
+		 (long long)m->context);
 }
 
 static void version_run(struct worker *w, struct http_conn *c, const struct request_line *line)
@@ -58,10 +59,14 @@ static void load_run(struct worker *w, struct http_conn *c, const struct request
 	worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));
 }
 
-static void put_histogram(struct buf *out, const char *name, const char *labels, uint64_t count, double sum)
+static void put_histogram(struct buf *out, const char *name, const char *labels, uint64_t count,
+			  double sum)
 {
-	buf_addf(out, "# TYPE %s histogram\n%s_bucket{%s,le=\"+Inf\"} %llu\n%s_count{%s} %llu\n%s_sum{%s} %.6f\n", name,
-		 name, labels, (unsigned long long)count, name, labels, (unsigned long long)count, name, labels, sum);
+	buf_addf(out,
+		 "# TYPE %s histogram\n%s_bucket{%s,le=\"+Inf\"} %llu\n%s_count{%s} "
+		 "%llu\n%s_sum{%s} %.6f\n",
+		 name, name, labels, (unsigned long long)count, name, labels,
+		 (unsigned long long)count, name, labels, sum);
 }
 
 static void put_counters(struct sim *sim, struct buf *out, const char *inner, const char *labels)
@@ -76,14 +81,17 @@ static void put_counters(struct sim *sim, struct buf *out, const char *inner, co
 		{"vllm:prefix_cache_hits_total", COUNT_HITS},
 	};
 	for (size_t i = 0; i < sizeof(counters) / sizeof(*counters); i++)
-		metric_put(out, counters[i].name, "counter", labels, (double)stats_sum(sim, counters[i].which));
+		metric_put(out, counters[i].name, "counter", labels,
+			   (double)stats_sum(sim, counters[i].which));
 	metric_put(out, "vllm:num_preemptions_total", "counter", labels, 0);
-	buf_addf(out, "# TYPE vllm:request_success_total counter\n"
+	buf_addf(out,
+		 "# TYPE vllm:request_success_total counter\n"
 		 "vllm:request_success_total{%s,finished_reason=\"stop\"} %llu\n"
 		 "vllm:request_success_total{%s,finished_reason=\"length\"} %llu\n"
 		 "vllm:request_success_total{%s,finished_reason=\"abort\"} %llu\n",
 		 inner, (unsigned long long)stats_sum(sim, COUNT_STOP), inner,
-		 (unsigned long long)stats_sum(sim, COUNT_LENGTH), inner, (unsigned long long)stats_sum(sim, COUNT_ABORTED));
+		 (unsigned long long)stats_sum(sim, COUNT_LENGTH), inner,
+		 (unsigned long long)stats_sum(sim, COUNT_ABORTED));
 	uint64_t finished = stats_sum(sim, COUNT_FINISHED);
 	put_histogram(out, "vllm:time_to_first_token_seconds", inner, finished,
 		      (double)stats_sum(sim, COUNT_TTFT_US) / 1e6);
@@ -97,7 +105,8 @@ static void metrics_run(struct worker *w, struct http_conn *c, const struct requ
 	struct buf *out = worker_compose(w), *inner = &w->scratch;
 	char labels[1100];
 	buf_clear(inner);
-	buf_addf(inner, "engine=\"0\",model_name=%.*s%c", STR_ARG(str_head(w->sim->models[0].json, 1000)), 0);
+	buf_addf(inner, "engine=\"0\",model_name=%.*s%c",
+		 STR_ARG(str_head(w->sim->models[0].json, 1000)), 0);
 	snprintf(labels, sizeof(labels), "{%s}", inner->ptr);
 	metric_put(out, "vllm:num_requests_running", "gauge", labels, load.running);
 	metric_put(out, "vllm:num_requests_waiting", "gauge", labels, load.waiting);
@@ -107,14 +116,10 @@ static void metrics_run(struct worker *w, struct http_conn *c, const struct requ
 }
 
 static const struct route vllm_routes[] = {
-	{"GET", "/health", .run = empty_run},
-	{"GET", "/ping", .run = empty_run},
-	{"GET", "/version", .run = version_run},
-	{"GET", "/load", .run = load_run},
-	{"GET", "/metrics", .run = metrics_run},
-	{"POST", "/rerank", .run = rerank_run},
-	{"POST", "/v2/rerank", .run = rerank_run},
-	{0},
+	{"GET", "/health", .run = empty_run},      {"GET", "/ping", .run = empty_run},
+	{"GET", "/version", .run = version_run},   {"GET", "/load", .run = load_run},
+	{"GET", "/metrics", .run = metrics_run},   {"POST", "/rerank", .run = rerank_run},
+	{"POST", "/v2/rerank", .run = rerank_run}, {0},
 };
 
 const struct dialect dialect_vllm = {
@@ -168,9 +173,11 @@ static void server_info_run(struct worker *w, struct http_conn *c, const struct 
 	struct buf *out = worker_compose(w);
 	BUF_ADD(out, "{\"model_path\":");
 	buf_adds(out, m->json);
-	buf_addf(out, ",\"weight_version\":\"default\",\"scheduler_info\":{\"max_total_num_tokens\":%lld,"
-		 "\"max_req_input_len\":%lld},\"internal_states\":[],\"version\":\"0.5.6\"}",
-		 (long long)m->context * 16, (long long)m->context);
+	buf_addf(
+		out,
+		",\"weight_version\":\"default\",\"scheduler_info\":{\"max_total_num_tokens\":%lld,"
+		"\"max_req_input_len\":%lld},\"internal_states\":[],\"version\":\"0.5.6\"}",
+		(long long)m->context * 16, (long long)m->context);
 	worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));
 }
 
@@ -178,27 +185,31 @@ static void get_load_run(struct worker *w, struct http_conn *c, const struct req
 {
 	struct load load = engine_load(w->sim);
 	struct buf *out = worker_compose(w);
-	buf_addf(out, "[{\"num_reqs\":%u,\"num_waiting_reqs\":%u,\"num_tokens\":%lld}]", load.running + load.waiting,
-		 load.waiting, (long long)load.kv_tokens);
+	buf_addf(out, "[{\"num_reqs\":%u,\"num_waiting_reqs\":%u,\"num_tokens\":%lld}]",
+		 load.running + load.waiting, load.waiting, (long long)load.kv_tokens);
 	worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));
 }
 
-static void sglang_metrics_run(struct worker *w, struct http_conn *c, const struct request_line *line)
+static void sglang_metrics_run(struct worker *w, struct http_conn *c,
+			       const struct request_line *line)
 {
 	struct sim *sim = w->sim;
 	struct load load = engine_load(sim);
 	struct buf *out = worker_compose(w);
 	uint64_t queries = stats_sum(sim, COUNT_QUERIES);
 	char labels[1100];
-	snprintf(labels, sizeof(labels), "{model_name=%.*s}", STR_ARG(str_head(sim->models[0].json, 1000)));
+	snprintf(labels, sizeof(labels), "{model_name=%.*s}",
+		 STR_ARG(str_head(sim->models[0].json, 1000)));
 	metric_put(out, "sglang:num_running_reqs", "gauge", labels, load.running);
 	metric_put(out, "sglang:num_queue_reqs", "gauge", labels, load.waiting);
 	metric_put(out, "sglang:token_usage", "gauge", labels, load.kv_usage);
 	metric_put(out, "sglang:num_used_tokens", "gauge", labels, (double)load.kv_tokens);
 	metric_put(out, "sglang:cache_hit_rate", "gauge", labels,
 		   queries ? (double)stats_sum(sim, COUNT_HITS) / (double)queries : 0);
-	metric_put(out, "sglang:prompt_tokens_total", "counter", labels, (double)stats_sum(sim, COUNT_PROMPT));
-	metric_put(out, "sglang:generation_tokens_total", "counter", labels, (double)stats_sum(sim, COUNT_GENERATED));
+	metric_put(out, "sglang:prompt_tokens_total", "counter", labels,
+		   (double)stats_sum(sim, COUNT_PROMPT));
+	metric_put(out, "sglang:generation_tokens_total", "counter", labels,
+		   (double)stats_sum(sim, COUNT_GENERATED));
 	worker_send(w, c, 200, FIELDS_METRICS, worker_composed(w));
 }
 

@@ -1,4 +1,5 @@
-/* dialects.c - the list of dialects, and the answers that all of them give in their own words: the list of models.
+/* dialects.c - the list of dialects, and the answers that all of them give in their own words: the
+ * list of models.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dialects.h"
@@ -6,7 +7,13 @@
 #include "http/url.h"
 
 const struct dialect *const dialects[] = {
-	&dialect_vllm, &dialect_llamacpp, &dialect_ollama, &dialect_openai, &dialect_lmstudio, &dialect_sglang, NULL,
+	&dialect_vllm,
+	&dialect_llamacpp,
+	&dialect_ollama,
+	&dialect_openai,
+	&dialect_lmstudio,
+	&dialect_sglang,
+	NULL,
 };
 
 /* The members that every list has; the caller closes the object. */
@@ -14,7 +21,8 @@ void model_entry_put(struct sim *sim, struct buf *out, const struct model *m)
 {
 	BUF_ADD(out, "{\"id\":");
 	buf_adds(out, m->json);
-	buf_addf(out, ",\"object\":\"model\",\"created\":%d,\"owned_by\":\"%s\"", MODEL_CREATED, sim->dialect->owner);
+	buf_addf(out, ",\"object\":\"model\",\"created\":%d,\"owned_by\":\"%s\"", MODEL_CREATED,
+		 sim->dialect->owner);
 }
 
 void model_entry_plain(struct sim *sim, struct buf *out, const struct model *m)
@@ -40,7 +48,8 @@ void model_run(struct worker *w, struct http_conn *c, const struct request_line 
 {
 	struct buf name;
 	buf_init(&name, 16 * 1024);
-	const struct model *m = url_decode(line->rest, &name) ? models_find(w->sim, buf_str(&name)) : NULL;
+	const struct model *m =
+		url_decode(line->rest, &name) ? models_find(w->sim, buf_str(&name)) : NULL;
 	if (m) {
 		struct buf *out = worker_compose(w);
 		w->sim->dialect->list(w->sim, out, m);
@@ -58,7 +67,8 @@ void empty_run(struct worker *w, struct http_conn *c, const struct request_line 
 
 /* ---- metrics in Prometheus' text ---- */
 
-void metric_put(struct buf *out, const char *name, const char *type, const char *labels, double value)
+void metric_put(struct buf *out, const char *name, const char *type, const char *labels,
+		double value)
 {
 	buf_addf(out, "# TYPE %s %s\n%s%s %.17g\n", name, type, name, labels, value);
 }

@@ -15,7 +15,8 @@ void model_entry_plain(struct sim *sim, struct buf *out, const struct model *m);
 void empty_run(struct worker *w, struct http_conn *c, const struct request_line *line);
 
 /* Two lines of Prometheus' text. `labels`: with their braces, or "". */
-void metric_put(struct buf *out, const char *name, const char *type, const char *labels, double value);
+void metric_put(struct buf *out, const char *name, const char *type, const char *labels,
+		double value);
 
 struct load {
 	uint32_t running, waiting;

@@ -1,4 +1,5 @@
-/* embed.c - embeddings, reranking and moderation: answers in one go that derive from the texts alone.
+/* embed.c - embeddings, reranking and moderation: answers in one go that derive from the texts
+ * alone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -28,13 +29,15 @@ void vector_make(float *out, size_t dimensions, struct str text, uint64_t seed)
 
 void base64_put(struct buf *out, const void *bytes, size_t len)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const unsigned char *p = bytes;
 	for (size_t i = 0; i < len; i += 3) {
 		size_t n = len - i < 3 ? len - i : 3;
-		uint32_t v = (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (n > 2 ? p[i + 2] : 0);
-		char four[4] = {digits[v >> 18], digits[v >> 12 & 63], n > 1 ? digits[v >> 6 & 63] : '=',
-				n > 2 ? digits[v & 63] : '='};
+		uint32_t v = (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
+			     (n > 2 ? p[i + 2] : 0);
+		char four[4] = {digits[v >> 18], digits[v >> 12 & 63],
+				n > 1 ? digits[v >> 6 & 63] : '=', n > 2 ? digits[v & 63] : '='};
 		buf_add(out, four, 4);
 	}
 }
@@ -63,8 +66,12 @@ static bool is_one_input(const struct json *input)
 
 static void complain(struct worker *w, struct http_conn *c, const char *param, struct str text)
 {
-	worker_complain(w, c, &(struct complaint){.status = 400, .type = "invalid_request_error", .param = param,
-		.code = "invalid_value", .text = text});
+	worker_complain(w, c,
+			&(struct complaint){.status = 400,
+					    .type = "invalid_request_error",
+					    .param = param,
+					    .code = "invalid_value",
+					    .text = text});
 }
 
 /* ---- embeddings ---- */
@@ -79,7 +86,8 @@ static void put_embedding(struct buf *out, const struct embedding *e, struct str
 {
 	float vector[VECTOR_MAX];
 	vector_make(vector, e->dimensions, text, e->seed);
-	buf_addf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", index ? "," : "", index);
+	buf_addf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", index ? "," : "",
+		 index);
 	if (e->base64) {
 		buf_addc(out, '"');
 		base64_put(out, vector, e->dimensions * sizeof(*vector));
@@ -92,14 +100,15 @@ static void put_embedding(struct buf *out, const struct embedding *e, struct str
 	BUF_ADD(out, "]}");
 }
 
-static void embeddings_send(struct worker *w, struct http_conn *c, struct arena *a, const struct json *body,
-			    const struct model *m)
+static void embeddings_send(struct worker *w, struct http_conn *c, struct arena *a,
+			    const struct json *body, const struct model *m)
 {
 	const struct json *input = json_get(body, STR("input"));
 	struct embedding e = {VECTOR_DEFAULT, false, w->sim->options.seed ^ m->hash};
 	int64_t dimensions = VECTOR_DEFAULT;
 	size_t index = 0;
-	if (!input || (input->type != JSON_STRING && (input->type != JSON_ARRAY || !input->first))) {
+	if (!input ||
+	    (input->type != JSON_STRING && (input->type != JSON_ARRAY || !input->first))) {
 		complain(w, c, "input", STR("input must be a string or a list that is not empty."));
 		return;
 	}
@@ -127,8 +136,8 @@ static void embeddings_send(struct worker *w, struct http_conn *c, struct arena 
 
 /* Reads the body, then calls `send`. */
 static void with_body(struct worker *w, struct http_conn *c, enum shape shape,
-		      void (*send)(struct worker *, struct http_conn *, struct arena *, const struct json *,
-				   const struct model *))
+		      void (*send)(struct worker *, struct http_conn *, struct arena *,
+				   const struct json *, const struct model *))
 {
 	struct arena a;
 	const struct model *m;
@@ -173,10 +182,11 @@ static struct ranked *rank(struct arena *a, const struct json *documents, struct
 	return list;
 }
 
-static void rerank_send(struct worker *w, struct http_conn *c, struct arena *a, const struct json *body,
-			const struct model *m)
+static void rerank_send(struct worker *w, struct http_conn *c, struct arena *a,
+			const struct json *body, const struct model *m)
 {
-	const struct json *documents = json_get(body, STR("documents")), *query = json_get(body, STR("query"));
+	const struct json *documents = json_get(body, STR("documents")),
+			  *query = json_get(body, STR("query"));
 	const struct json *wants = json_get(body, STR("return_documents"));
 	int64_t top = INT64_MAX;
 	if (!documents || documents->type != JSON_ARRAY || !query) {
@@ -189,9 +199,13 @@ static void rerank_send(struct worker *w, struct http_conn *c, struct arena *a, 
 	uint32_t tokens = text_tokens(counted(documents) + counted(query));
 	BUF_ADD(out, "{\"model\":");
 	buf_adds(out, m->json);
-	buf_addf(out, ",\"object\":\"list\",\"usage\":{\"total_tokens\":%u,\"prompt_tokens\":%u},\"results\":[", tokens, tokens);
+	buf_addf(out,
+		 ",\"object\":\"list\",\"usage\":{\"total_tokens\":%u,\"prompt_tokens\":%u},"
+		 "\"results\":[",
+		 tokens, tokens);
 	for (uint32_t i = 0; i < documents->count && i < top; i++) {
-		buf_addf(out, "%s{\"index\":%u,\"relevance_score\":0.%06u", i ? "," : "", list[i].index, list[i].score);
+		buf_addf(out, "%s{\"index\":%u,\"relevance_score\":0.%06u", i ? "," : "",
+			 list[i].index, list[i].score);
 		if (wants && wants->boolean) {
 			BUF_ADD(out, ",\"document\":{\"text\":");
 			json_quote(out, list[i].text);
@@ -213,25 +227,38 @@ void rerank_run(struct worker *w, struct http_conn *c, const struct request_line
 static void put_result(struct buf *out, struct str text)
 {
 	static const char *const names[] = {
-		"harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
-		"self-harm/intent", "self-harm/instructions", "sexual", "sexual/minors", "violence", "violence/graphic",
+		"harassment",
+		"harassment/threatening",
+		"hate",
+		"hate/threatening",
+		"illicit",
+		"illicit/violent",
+		"self-harm",
+		"self-harm/intent",
+		"self-harm/instructions",
+		"sexual",
+		"sexual/minors",
+		"violence",
+		"violence/graphic",
 	};
 	enum { COUNT = sizeof(names) / sizeof(*names) };
 	bool flagged = str_search(text, STR("flag-me")) < text.len;
 	buf_addf(out, "{\"flagged\":%s,\"categories\":{", flagged ? "true" : "false");
 	for (int i = 0; i < COUNT; i++)
-		buf_addf(out, "%s\"%s\":%s", i ? "," : "", names[i], flagged && i == 0 ? "true" : "false");
+		buf_addf(out, "%s\"%s\":%s", i ? "," : "", names[i],
+			 flagged && i == 0 ? "true" : "false");
 	BUF_ADD(out, "},\"category_scores\":{");
 	for (int i = 0; i < COUNT; i++)
-		buf_addf(out, "%s\"%s\":%s", i ? "," : "", names[i], flagged && i == 0 ? "0.98" : "0.01");
+		buf_addf(out, "%s\"%s\":%s", i ? "," : "", names[i],
+			 flagged && i == 0 ? "0.98" : "0.01");
 	BUF_ADD(out, "},\"category_applied_input_types\":{");
 	for (int i = 0; i < COUNT; i++)
 		buf_addf(out, "%s\"%s\":[\"text\"]", i ? "," : "", names[i]);
 	BUF_ADD(out, "}}");
 }
 
-static void moderations_send(struct worker *w, struct http_conn *c, struct arena *a, const struct json *body,
-			     const struct model *m)
+static void moderations_send(struct worker *w, struct http_conn *c, struct arena *a,
+			     const struct json *body, const struct model *m)
 {
 	const struct json *input = json_get(body, STR("input"));
 	struct buf *out = worker_compose(w);
@@ -240,8 +267,10 @@ static void moderations_send(struct worker *w, struct http_conn *c, struct arena
 	BUF_ADD(out, "\",\"model\":");
 	buf_adds(out, m->json);
 	BUF_ADD(out, ",\"results\":[");
-	bool strings = input && input->type == JSON_ARRAY && input->first && input->first->type == JSON_STRING;
-	for (const struct json *i = strings ? input->first : input; i; i = strings ? i->next : NULL) {
+	bool strings = input && input->type == JSON_ARRAY && input->first &&
+		       input->first->type == JSON_STRING;
+	for (const struct json *i = strings ? input->first : input; i;
+	     i = strings ? i->next : NULL) {
 		if (strings && i != input->first)
 			buf_addc(out, ',');
 		put_result(out, text_of(a, i));

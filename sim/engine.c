@@ -1,11 +1,14 @@
 /* engine.c - slots, the queue for them, and the time that an answer takes.
  *
- * The life of a job: NEW, HELD by a slow head, WAITING for a slot, PREFILL until the first token, DECODE, or STUCK (a fault left it without an end). Steps that cost no time are taken at once, so that a job
- * without any waits is answered inside the callback that brought its request and never touches the heap.
+ * The life of a job: NEW, HELD by a slow head, WAITING for a slot, PREFILL until the first token,
+ * DECODE, or STUCK (a fault left it without an end). Steps that cost no time are taken at once, so
+ * that a job without any waits is answered inside the callback that brought its request and never
+ * touches the heap.
  *
- * A slot is granted under the lock by whoever leaves one, and told by a message, also on the same worker. That other one
- * touches nothing of the job but `link`, `granted` and the message. A client that leaves in between finds its job granted:
- * the job then stays, without a connection, until the message has come.
+ * A slot is granted under the lock by whoever leaves one, and told by a message, also on the same
+ * worker. That other one touches nothing of the job but `link`, `granted` and the message. A client
+ * that leaves in between finds its job granted: the job then stays, without a connection, until the
+ * message has come.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -146,7 +149,8 @@ static void send_whole(struct job *j)
 	struct buf *out = worker_compose(w);
 	j->made = j->tokens;
 	j->surface->whole(j, out);
-	struct str body = worker_composed(w), fields = sim_fields(w->sim, FIELDS_JSON);
+	struct str body = worker_composed(w),
+		   fields = sim_fields(w->sim, (enum field_set)j->fields);
 	j->bytes = body.len;
 	if (fault_is(&fault, PHASE_RUN) && fault_break(c, &fault, fields, body)) {
 		job_stick(j);
@@ -184,7 +188,9 @@ static void set_times(struct job *j)
 		j->ttft_us = load_of(j, (int64_t)us);
 	}
 	if (j->interval_us < 0)
-		j->interval_us = o->tokens_per_second > 0 ? load_of(j, (int64_t)(1e6 / o->tokens_per_second)) : 0;
+		j->interval_us = o->tokens_per_second > 0
+					 ? load_of(j, (int64_t)(1e6 / o->tokens_per_second))
+					 : 0;
 	if (j->fault.kind == FAULT_SLOW_TOKEN)
 		j->ttft_us = j->interval_us = j->fault.arg * 1000;
 	if (j->fault.kind == FAULT_ENDLESS)
@@ -197,7 +203,8 @@ static void begin(struct job *j)
 	int64_t whole_us = j->ttft_us + j->interval_us * j->tokens;
 	if (j->has_slot) {
 		uint64_t tokens = (uint64_t)j->prompt_tokens + j->tokens;
-		j->kv_tokens = tokens < (uint64_t)j->model->context ? (uint32_t)tokens : (uint32_t)j->model->context;
+		j->kv_tokens = tokens < (uint64_t)j->model->context ? (uint32_t)tokens
+								    : (uint32_t)j->model->context;
 		sim_lock(j->worker->sim);
 		j->worker->sim->engine.kv_tokens += j->kv_tokens;
 		sim_unlock(j->worker->sim);
@@ -253,8 +260,10 @@ static void receive_grant(struct message *m)
 static bool instant(const struct job *j)
 {
 	const struct options *o = &j->worker->sim->options;
-	return !j->stream && o->slots == 0 && o->ttft_ms <= 0 && o->prefill_tps <= 0 && o->tokens_per_second <= 0 &&
-	       j->ttft_us <= 0 && j->interval_us <= 0;
+	if (j->surface == &surface_fixed)
+		return true;
+	return !j->stream && o->slots == 0 && o->ttft_ms <= 0 && o->prefill_tps <= 0 &&
+	       o->tokens_per_second <= 0 && j->ttft_us <= 0 && j->interval_us <= 0;
 }
 
 static void enter(struct job *j)
@@ -268,8 +277,12 @@ static void enter(struct job *j)
 void engine_run(struct job *j)
 {
 	if (j->fault.kind == FAULT_ERROR_IN_STREAM && !j->stream) {
-		worker_complain(j->worker, j->conn, &(struct complaint){.status = 500, .shape = j->surface->shape,
-			.type = "server_error", .text = STR("The simulated engine has failed.")});
+		worker_complain(
+			j->worker, j->conn,
+			&(struct complaint){.status = 500,
+					    .shape = j->surface->shape,
+					    .type = "server_error",
+					    .text = STR("The simulated engine has failed.")});
 		j->status = 500;
 		j->conn = NULL;
 		job_end(j);

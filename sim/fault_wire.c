@@ -1,7 +1,9 @@
-/* fault_wire.c - faults that need bytes which an HTTP server would never send. They go past http/respond.c, onto the stream.
+/* fault_wire.c - faults that need bytes which an HTTP server would never send. They go past
+ * http/respond.c, onto the stream.
  *
- * Where the connection can go on afterwards it does (http_respond_end() without a begin only looks for the next request), so
- * that a client which keeps a connection it should have closed is found out.
+ * Where the connection can go on afterwards it does (http_respond_end() without a begin only looks
+ * for the next request), so that a client which keeps a connection it should have closed is found
+ * out.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -53,11 +55,16 @@ static void send_status(struct worker *w, struct http_conn *c, const struct faul
 	int status = f->arg >= 100 && f->arg < 1000 ? (int)f->arg : 500;
 	buf_init(&body, 4096);
 	buf_init(&fields, 4096);
-	error_put(w->sim, &body, &(struct complaint){
-		.status = status, .shape = (enum shape)shape,
-		.type = status == 429 ? "requests" : status < 500 ? "invalid_request_error" : "server_error",
-		.code = status == 429 ? "rate_limit_exceeded" : NULL,
-		.text = STR("The simulated engine answers with the status it was told to.")});
+	error_put(w->sim, &body,
+		  &(struct complaint){
+			  .status = status,
+			  .shape = (enum shape)shape,
+			  .type = status == 429  ? "requests"
+				  : status < 500 ? "invalid_request_error"
+						 : "server_error",
+			  .code = status == 429 ? "rate_limit_exceeded" : NULL,
+			  .text = STR(
+				  "The simulated engine answers with the status it was told to.")});
 	buf_adds(&fields, sim_fields(w->sim, FIELDS_JSON));
 	if (f->second >= 0)
 		buf_addf(&fields, "retry-after: %lld\r\n", (long long)f->second);
@@ -71,7 +78,8 @@ static void send_html(struct worker *w, struct http_conn *c, const struct fault 
 	struct buf body;
 	int status = f->arg >= 200 && f->arg < 1000 ? (int)f->arg : 502;
 	buf_init(&body, 4096);
-	buf_addf(&body, "<!DOCTYPE html>\n<html><head><title>%d %s</title></head>\n<body><h1>%d %s</h1>"
+	buf_addf(&body,
+		 "<!DOCTYPE html>\n<html><head><title>%d %s</title></head>\n<body><h1>%d %s</h1>"
 		 "<p>A proxy in between has an error page.</p></body></html>\n",
 		 status, http_reason(status), status, http_reason(status));
 	http_respond(c, status, sim_fields(w->sim, FIELDS_HTML), buf_str(&body));
@@ -99,8 +107,11 @@ static void send_loading(struct worker *w, struct http_conn *c, int shape)
 {
 	struct buf body;
 	buf_init(&body, 4096);
-	error_put(w->sim, &body, &(struct complaint){.status = 503, .shape = (enum shape)shape, .type = "server_error",
-		.text = STR("Loading model")});
+	error_put(w->sim, &body,
+		  &(struct complaint){.status = 503,
+				      .shape = (enum shape)shape,
+				      .type = "server_error",
+				      .text = STR("Loading model")});
 	http_respond(c, 503, sim_fields(w->sim, FIELDS_JSON), buf_str(&body));
 	buf_release(&body);
 }
@@ -128,7 +139,8 @@ void fault_strike(struct worker *w, struct http_conn *c, const struct fault *f, 
 		send_redirect(w, c, f);
 		return;
 	case FAULT_SWITCHING:
-		raw_literal(c, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n");
+		raw_literal(c, "HTTP/1.1 101 Switching Protocols\r\nupgrade: "
+			       "websocket\r\nconnection: Upgrade\r\n\r\n");
 		return;
 	case FAULT_GARBAGE:
 		send_garbage(c, f->arg);
@@ -257,7 +269,8 @@ static void put_rest(struct buf *raw, const struct fault *f, struct str body)
 
 static bool ends_there(const struct fault *f)
 {
-	return f->kind == FAULT_LENGTH_LONG || f->kind == FAULT_TRUNCATED_CHUNK || f->kind == FAULT_MISSING_FINAL_CHUNK;
+	return f->kind == FAULT_LENGTH_LONG || f->kind == FAULT_TRUNCATED_CHUNK ||
+	       f->kind == FAULT_MISSING_FINAL_CHUNK;
 }
 
 /* ---- closing an idle connection ---- */
@@ -272,9 +285,10 @@ struct idle_close {
 static void on_idle(struct timer *t)
 {
 	struct idle_close *i = CONTAINER_OF(t, struct idle_close, timer);
-	LIST_EACH(&i->w->server.conns, at) {
+	LIST_EACH (&i->w->server.conns, at) {
 		struct http_conn *c = CONTAINER_OF(at, struct http_conn, link);
-		if (c == i->c && c->stream.fd == i->fd && c->state == CONN_HEAD && !c->stream.closing)
+		if (c == i->c && c->stream.fd == i->fd && c->state == CONN_HEAD &&
+		    !c->stream.closing)
 			http_abort(c);
 	}
 	free(i);
@@ -298,7 +312,8 @@ static struct str drop_type(struct str fields)
 }
 
 /* False: the answer is to be written raw. */
-static bool send_framed(struct worker *w, struct http_conn *c, const struct fault *f, struct str fields, struct str body)
+static bool send_framed(struct worker *w, struct http_conn *c, const struct fault *f,
+			struct str fields, struct str body)
 {
 	struct buf plain;
 	switch (f->kind) {
@@ -328,7 +343,8 @@ static bool send_framed(struct worker *w, struct http_conn *c, const struct faul
 	}
 }
 
-void fault_send(struct worker *w, struct http_conn *c, const struct fault *f, struct str fields, struct str body)
+void fault_send(struct worker *w, struct http_conn *c, const struct fault *f, struct str fields,
+		struct str body)
 {
 	struct buf raw;
 	if (send_framed(w, c, f, fields, body))

@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct fault_kind_info kinds[] = {
-	{"none", "", 0, PHASE_NONE},
+static const struct fault_kind_info kinds[] = {{"none", "", 0, PHASE_NONE},
 #define X(kind, name, arg, phase, help) {name, help, arg, phase},
-	FAULTS(X)
+					       FAULTS(X)
 #undef X
 };
 
@@ -120,8 +119,10 @@ static const char *read_rules(struct arena *a, struct str body, struct fault_rul
 		return "too many faults";
 	for (const struct json *e = list->first; e; e = e->next, out->count++) {
 		struct fault_rule *r = &out->list[out->count];
-		if (e->type == JSON_OBJECT ? !read_object(a, e, r) : !fault_rule_parse(json_text(a, e), r))
-			return "a fault that is not known, or not written as NAME[=ARG][@calls|@probes|@all][:RATE]";
+		if (e->type == JSON_OBJECT ? !read_object(a, e, r)
+					   : !fault_rule_parse(json_text(a, e), r))
+			return "a fault that is not known, or not written as "
+			       "NAME[=ARG][@calls|@probes|@all][:RATE]";
 	}
 	return NULL;
 }
@@ -144,8 +145,8 @@ void fault_rules_put(const struct fault_rules *rules, struct buf *out)
 	BUF_ADD(out, "{\"faults\":[");
 	for (size_t i = 0; i < rules->count; i++) {
 		const struct fault_rule *r = &rules->list[i];
-		buf_addf(out, "%s{\"fault\":\"%s=%lld", i ? "," : "", fault_info(r->fault.kind)->name,
-			 (long long)r->fault.arg);
+		buf_addf(out, "%s{\"fault\":\"%s=%lld", i ? "," : "",
+			 fault_info(r->fault.kind)->name, (long long)r->fault.arg);
 		if (r->fault.second >= 0)
 			buf_addf(out, ",%lld", (long long)r->fault.second);
 		buf_addf(out, "\",\"rate\":%g,\"on\":\"%s\"", r->rate, on[r->on]);

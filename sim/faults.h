@@ -1,8 +1,9 @@
-/* faults.h - how the simulator misbehaves: the table of faults, and the rules that say which request gets one.
+/* faults.h - how the simulator misbehaves: the table of faults, and the rules that say which
+ * request gets one.
  *
- * A fault is asked for by one request (header "x-sim-fault: NAME[=ARG]") or by a rule (--fault, POST /sim/faults). A rule
- * with rate R strikes exactly every 1/R-th request that it looks at, not by chance. What each one does on the wire is in
- * fault_wire.c and stream.c.
+ * A fault is asked for by one request (header "x-sim-fault: NAME[=ARG]") or by a rule (--fault,
+ * POST /sim/faults). A rule with rate R strikes exactly every 1/R-th request that it looks at, not
+ * by chance. What each one does on the wire is in fault_wire.c and stream.c.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SIM_FAULTS_H
@@ -15,8 +16,9 @@
 struct worker;
 struct http_conn;
 
-/* When a fault strikes: at once instead of an answer; while a stream runs (an answer that is whole is cut in its middle);
- * when the finished answer is put on the wire, in one piece; or it changes what the answer says. */
+/* When a fault strikes: at once instead of an answer; while a stream runs (an answer that is whole
+ * is cut in its middle); when the finished answer is put on the wire, in one piece; or it changes
+ * what the answer says. */
 enum fault_phase { PHASE_NONE, PHASE_EARLY, PHASE_RUN, PHASE_WIRE, PHASE_TEXT };
 
 /* kind, name, argument where none is given, phase, what it does (for --help) */
@@ -37,7 +39,7 @@ enum fault_phase { PHASE_NONE, PHASE_EARLY, PHASE_RUN, PHASE_WIRE, PHASE_TEXT };
 	X(STALL_AFTER, "stall-after", 2, PHASE_RUN, "sends nothing more after ARG events") \
 	X(ERROR_IN_STREAM, "error-in-stream", 2, PHASE_RUN, "an error event after ARG events") \
 	X(BAD_SSE, "bad-sse", 1, PHASE_RUN, "malformed events after ARG events; the rest is whole") \
-	X(HANG_AFTER_DONE, "hang-after-done", 0, PHASE_RUN, "all is sent but the last chunk; stays open") \
+	X(HANG_AFTER_DONE, "hang-after-done", 0, PHASE_RUN, "all but the last chunk; stays open") \
 	X(ENDLESS, "endless", 0, PHASE_RUN, "never stops producing") \
 	X(NO_DONE, "no-done", 0, PHASE_TEXT, "a stream without its end mark") \
 	X(NO_USAGE, "no-usage", 0, PHASE_TEXT, "no usage") \
@@ -46,10 +48,10 @@ enum fault_phase { PHASE_NONE, PHASE_EARLY, PHASE_RUN, PHASE_WIRE, PHASE_TEXT };
 	X(USAGE_STRING, "usage-string", 0, PHASE_TEXT, "strings where usage has numbers") \
 	X(BAD_JSON, "bad-json", 0, PHASE_WIRE, "JSON that breaks off") \
 	X(WRONG_TYPE, "wrong-type", 0, PHASE_WIRE, "Content-Type: text/plain") \
-	X(TRUNCATED_CHUNK, "truncated-chunk", 0, PHASE_WIRE, "a chunk longer than what comes, then the end") \
+	X(TRUNCATED_CHUNK, "truncated-chunk", 0, PHASE_WIRE, "a chunk that is cut short, then the end") \
 	X(MISSING_FINAL_CHUNK, "missing-final-chunk", 0, PHASE_WIRE, "the end without the last chunk") \
 	X(LENGTH_SHORT, "length-short", 10, PHASE_WIRE, "Content-Length ARG bytes too small") \
-	X(LENGTH_LONG, "length-long", 10, PHASE_WIRE, "Content-Length ARG bytes too large, then the end") \
+	X(LENGTH_LONG, "length-long", 10, PHASE_WIRE, "Content-Length ARG too large, then the end") \
 	X(LENGTH_TWICE, "length-twice", 1, PHASE_WIRE, "a second Content-Length, ARG larger") \
 	X(LENGTH_AND_CHUNKED, "length-and-chunked", 0, PHASE_WIRE, "Content-Length and chunked") \
 	X(GIANT_HEADER, "giant-header", 64, PHASE_WIRE, "a header line of ARG KiB") \
@@ -104,18 +106,21 @@ static inline bool fault_is(const struct fault *f, enum fault_phase phase)
 bool fault_parse(struct str text, struct fault *out);
 /* "NAME[=ARG][@calls|@probes|@all][:RATE]", rate 1 where none is given. */
 bool fault_rule_parse(struct str text, struct fault_rule *out);
-/* The fault that the rules give to this request; the kind is FAULT_NONE mostly. Under the owner's lock. */
+/* The fault that the rules give to this request; the kind is FAULT_NONE mostly. Under the owner's
+ * lock. */
 struct fault fault_pick(struct fault_rules *rules, bool call);
-/* {"faults":[…]} and back. An entry is text for fault_rule_parse() or {"fault","rate"?,"count"?,"on"?}. */
+/* {"faults":[…]} and back. An entry is text for fault_rule_parse() or
+ * {"fault","rate"?,"count"?,"on"?}. */
 bool fault_rules_read(struct fault_rules *rules, struct str body, const char **why);
 void fault_rules_put(const struct fault_rules *rules, struct buf *out);
 
 /* fault_wire.c: does a fault of PHASE_EARLY instead of an answer. */
 void fault_strike(struct worker *w, struct http_conn *c, const struct fault *f, int shape);
 /* Sends an answer with status 200 and a fault of PHASE_WIRE. `fields`: its lines. */
-void fault_send(struct worker *w, struct http_conn *c, const struct fault *f, struct str fields, struct str body);
-/* An answer that is not streamed, broken off in its middle as a fault of PHASE_RUN says. True: the connection stays open and
- * is not answered any further. */
+void fault_send(struct worker *w, struct http_conn *c, const struct fault *f, struct str fields,
+		struct str body);
+/* An answer that is not streamed, broken off in its middle as a fault of PHASE_RUN says. True: the
+ * connection stays open and is not answered any further. */
 bool fault_break(struct http_conn *c, const struct fault *f, struct str fields, struct str body);
 /* Closes with RST at once. */
 void conn_reset(struct http_conn *c);

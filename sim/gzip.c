@@ -1,4 +1,5 @@
-/* gzip.c - see gzip.h. Deflate with its fixed codes: literals for the text, matches of 258 bytes at distance 1 for the run.
+/* gzip.c - see gzip.h. Deflate with its fixed codes: literals for the text, matches of 258 bytes at
+ * distance 1 for the run.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gzip.h"

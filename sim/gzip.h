@@ -1,4 +1,5 @@
-/* gzip.h - writes a gzip file that is small and becomes large: a text and a run of spaces behind it.
+/* gzip.h - writes a gzip file that is small and becomes large: a text and a run of spaces behind
+ * it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SIM_GZIP_H

@@ -1,6 +1,8 @@
-/* main.c - valet-sim: an engine simulator for tests and benchmarks. Starts the workers and waits for a signal.
+/* main.c - valet-sim: an engine simulator for tests and benchmarks. Starts the workers and waits
+ * for a signal.
  *
- * The first worker runs on the main thread. See sim.h for the whole, options.c for the command line.
+ * The first worker runs on the main thread. See sim.h for the whole, options.c for the command
+ * line.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -28,7 +30,8 @@ static void build_fields(void)
 	for (int i = 0; i < FIELDS_COUNT; i++) {
 		buf_init(&sim.fields[i], 4096);
 		bool charset = i == FIELDS_JSON && sim.dialect == &dialect_ollama;
-		buf_addf(&sim.fields[i], "content-type: %s%s\r\n", types[i], charset ? "; charset=utf-8" : "");
+		buf_addf(&sim.fields[i], "content-type: %s%s\r\n", types[i],
+			 charset ? "; charset=utf-8" : "");
 		if (sim.dialect->server)
 			buf_addf(&sim.fields[i], "server: %s\r\n", sim.dialect->server);
 	}
@@ -64,8 +67,8 @@ static bool start_workers(void)
 	for (size_t i = 0; i < sim.worker_count; i++) {
 		int rc = worker_start(&sim.workers[i], &sim);
 		if (rc) {
-			fprintf(stderr, "valet-sim: cannot listen on %.*s:%u: %s\n", STR_ARG(sim.options.host), sim.port,
-				strerror(rc));
+			fprintf(stderr, "valet-sim: cannot listen on %.*s:%u: %s\n",
+				STR_ARG(sim.options.host), sim.port, strerror(rc));
 			return false;
 		}
 		if (sim.port == 0)
@@ -81,7 +84,7 @@ static void run(void)
 	loop_on_signal(&sim.workers[0].loop, &interrupt, SIGINT, on_signal);
 	for (size_t i = 1; i < sim.worker_count; i++)
 		pthread_create(&sim.workers[i].thread, NULL, run_thread, &sim.workers[i]);
-	if (!sim.options.quiet) {
+	if (!sim.options.quiet || sim.options.port == 0) {
 		char name[64];
 		listener_name(&sim.workers[0].listener, name, sizeof(name));
 		printf("listening on %s\n", name);

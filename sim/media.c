@@ -1,6 +1,7 @@
 /* media.c - audio and images: enough to see that files and bytes pass unharmed.
  *
- * A transcription names the size of the file that came; speech is bytes that derive from the text; an image is a dot.
+ * A transcription names the size of the file that came; speech is bytes that derive from the text;
+ * an image is a dot.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -9,8 +10,12 @@
 
 static void complain(struct worker *w, struct http_conn *c, const char *param, struct str text)
 {
-	worker_complain(w, c, &(struct complaint){.status = 400, .type = "invalid_request_error", .param = param,
-		.code = "invalid_value", .text = text});
+	worker_complain(w, c,
+			&(struct complaint){.status = 400,
+					    .type = "invalid_request_error",
+					    .param = param,
+					    .code = "invalid_value",
+					    .text = text});
 }
 
 /* Answers with a Content-Type of its own. */
@@ -33,12 +38,13 @@ struct form {
 static struct str form_get(const struct form *f, struct str name)
 {
 	struct str value;
-	return multipart_find(f->body, f->boundary, name, &value) == MULTIPART_FOUND ? value : STR_NONE;
+	return multipart_find(f->body, f->boundary, name, &value) == MULTIPART_FOUND ? value
+										     : STR_NONE;
 }
 
 /* Reads a form with a file and a model. False: an error was sent. */
-static bool form_read(struct worker *w, struct http_conn *c, struct str file_name, struct form *f, struct str *file,
-		      const struct model **model)
+static bool form_read(struct worker *w, struct http_conn *c, struct str file_name, struct form *f,
+		      struct str *file, const struct model **model)
 {
 	f->body = c->body;
 	f->boundary = multipart_boundary(http_head_get(c->head, STR("content-type")));
@@ -62,11 +68,14 @@ static bool form_read(struct worker *w, struct http_conn *c, struct str file_nam
 
 static void put_verbose(struct buf *out, const char *task, struct str text, double seconds)
 {
-	buf_addf(out, "{\"task\":\"%s\",\"language\":\"english\",\"duration\":%.2f,\"text\":", task, seconds);
+	buf_addf(out, "{\"task\":\"%s\",\"language\":\"english\",\"duration\":%.2f,\"text\":", task,
+		 seconds);
 	json_quote(out, text);
-	buf_addf(out, ",\"segments\":[{\"id\":0,\"seek\":0,\"start\":0.0,\"end\":%.2f,\"text\":", seconds);
+	buf_addf(out, ",\"segments\":[{\"id\":0,\"seek\":0,\"start\":0.0,\"end\":%.2f,\"text\":",
+		 seconds);
 	json_quote(out, text);
-	BUF_ADD(out, ",\"tokens\":[],\"temperature\":0.0,\"avg_logprob\":-0.1,\"compression_ratio\":1.0,"
+	BUF_ADD(out,
+		",\"tokens\":[],\"temperature\":0.0,\"avg_logprob\":-0.1,\"compression_ratio\":1.0,"
 		"\"no_speech_prob\":0.0}]}");
 }
 
@@ -97,12 +106,13 @@ static void stream_text(struct worker *w, struct http_conn *c, struct str text)
 		http_respond_end(c);
 }
 
-static void send_text(struct worker *w, struct http_conn *c, struct str format, const char *task, struct str text,
-		      size_t size)
+static void send_text(struct worker *w, struct http_conn *c, struct str format, const char *task,
+		      struct str text, size_t size)
 {
 	struct buf *out = worker_compose(w);
 	double seconds = (double)size / 16000;
-	if (str_eq(format, STR("text")) || str_eq(format, STR("srt")) || str_eq(format, STR("vtt"))) {
+	if (str_eq(format, STR("text")) || str_eq(format, STR("srt")) ||
+	    str_eq(format, STR("vtt"))) {
 		if (str_eq(format, STR("text")))
 			buf_adds(out, text);
 		else
@@ -130,19 +140,21 @@ void transcriptions_run(struct worker *w, struct http_conn *c, const struct requ
 	if (!form_read(w, c, STR("file"), &form, &file, &m))
 		return;
 	buf_init(&text, 256);
-	buf_addf(&text, "a file of %zu bytes, %s", file.len, translate ? "translated" : "transcribed");
+	buf_addf(&text, "a file of %zu bytes, %s", file.len,
+		 translate ? "translated" : "transcribed");
 	if (str_eq(form_get(&form, STR("stream")), STR("true")))
 		stream_text(w, c, buf_str(&text));
 	else
-		send_text(w, c, form_get(&form, STR("response_format")), translate ? "translate" : "transcribe",
-			  buf_str(&text), file.len);
+		send_text(w, c, form_get(&form, STR("response_format")),
+			  translate ? "translate" : "transcribe", buf_str(&text), file.len);
 	buf_release(&text);
 }
 
 static const char *audio_type(struct str format)
 {
 	static const char *const types[][2] = {
-		{"opus", "audio/opus"}, {"aac", "audio/aac"}, {"flac", "audio/flac"}, {"wav", "audio/wav"}, {"pcm", "audio/pcm"},
+		{"opus", "audio/opus"}, {"aac", "audio/aac"}, {"flac", "audio/flac"},
+		{"wav", "audio/wav"},   {"pcm", "audio/pcm"},
 	};
 	for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
 		if (str_eq(format, str_from(types[i][0])))
@@ -159,7 +171,8 @@ void speech_run(struct worker *w, struct http_conn *c, const struct request_line
 	const struct json *body = request_tree(w, c, &a, &m, line->shape);
 	if (body) {
 		struct str text = json_text(&a, json_get(body, STR("input")));
-		const char *type = audio_type(json_text(&a, json_get(body, STR("response_format"))));
+		const char *type =
+			audio_type(json_text(&a, json_get(body, STR("response_format"))));
 		struct buf *out = worker_compose(w);
 		uint64_t bits = text_hash(text, w->sim->options.seed);
 		for (size_t i = 0; i < text.len * 100; i += 8) {
@@ -174,16 +187,20 @@ void speech_run(struct worker *w, struct http_conn *c, const struct request_line
 /* ---- images ---- */
 
 /* A picture of one dot. */
-static const char dot[] = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+static const char dot[] = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA"
+			  "60e6kgAAAABJRU5ErkJggg==";
 
-static void send_images(struct worker *w, struct http_conn *c, int64_t n, bool urls, uint32_t tokens)
+static void send_images(struct worker *w, struct http_conn *c, int64_t n, bool urls,
+			uint32_t tokens)
 {
 	struct buf *out = worker_compose(w);
 	BUF_ADD(out, "{\"created\":1767225600,\"data\":[");
 	for (int64_t i = 0; i < n && i < 10; i++)
-		buf_addf(out, urls ? "%s{\"url\":\"http://127.0.0.1:9/%s\"}" : "%s{\"b64_json\":\"%s\"}", i ? "," : "",
-			 urls ? "dot.png" : dot);
-	buf_addf(out, "],\"usage\":{\"input_tokens\":%u,\"output_tokens\":%lld,\"total_tokens\":%lld,"
+		buf_addf(out,
+			 urls ? "%s{\"url\":\"http://127.0.0.1:9/%s\"}" : "%s{\"b64_json\":\"%s\"}",
+			 i ? "," : "", urls ? "dot.png" : dot);
+	buf_addf(out,
+		 "],\"usage\":{\"input_tokens\":%u,\"output_tokens\":%lld,\"total_tokens\":%lld,"
 		 "\"input_tokens_details\":{\"text_tokens\":%u,\"image_tokens\":0}}}",
 		 tokens, (long long)n * 100, (long long)(tokens + n * 100), tokens);
 	worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));
@@ -218,9 +235,11 @@ void images_run(struct worker *w, struct http_conn *c, const struct request_line
 	arena_init(&a, 4096);
 	const struct json *body = request_tree(w, c, &a, &m, line->shape);
 	if (body) {
-		bool urls = str_eq(json_text(&a, json_get(body, STR("response_format"))), STR("url"));
+		bool urls =
+			str_eq(json_text(&a, json_get(body, STR("response_format"))), STR("url"));
 		json_i64(json_get(body, STR("n")), &n);
-		send_images(w, c, n, urls, text_tokens(json_text(&a, json_get(body, STR("prompt"))).len));
+		send_images(w, c, n, urls,
+			    text_tokens(json_text(&a, json_get(body, STR("prompt"))).len));
 	}
 	arena_release(&a);
 }

@@ -97,7 +97,8 @@ static const struct model *look_up(const struct sim *sim, struct str name)
 {
 	bool (*same)(struct str, struct str) = sim->dialect->free_case ? str_ieq : str_eq;
 	uint64_t hash = name_hash(name);
-	for (size_t at = hash & sim->model_mask; sim->model_table[at]; at = (at + 1) & sim->model_mask) {
+	for (size_t at = hash & sim->model_mask; sim->model_table[at];
+	     at = (at + 1) & sim->model_mask) {
 		const struct model *m = &sim->models[sim->model_table[at] - 1];
 		if (m->hash == hash && same(m->name, name))
 			return m;

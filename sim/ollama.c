@@ -20,17 +20,20 @@ static void put_metric(struct job *j, struct buf *out, const char *name, int64_t
 	job_number_put(j, out, n);
 }
 
-/* From the times that were planned: the same request gives the same bytes. A duration of 0 ns would be left out, as there. */
+/* From the times that were planned: the same request gives the same bytes. A duration of 0 ns would
+ * be left out, as there. */
 static void put_end(struct job *j, struct buf *out)
 {
-	int64_t prompt_ns = j->ttft_us * 1000 + 1000, decode_ns = j->interval_us * j->made * 1000 + 1000;
+	int64_t prompt_ns = j->ttft_us * 1000 + 1000,
+		decode_ns = j->interval_us * j->made * 1000 + 1000;
 	const char *reason = j->unload ? "unload" : j->load ? "load" : j->cut ? "length" : "stop";
 	buf_addf(out, ",\"done\":true,\"done_reason\":\"%s\"", reason);
 	if (j->surface == &surface_ollama_generate && !j->load)
 		BUF_ADD(out, ",\"context\":[1,2,3]");
 	if (j->load || j->fault.kind == FAULT_NO_USAGE)
 		return;
-	buf_addf(out, ",\"total_duration\":%lld,\"load_duration\":1000", (long long)(prompt_ns + decode_ns + 1000));
+	buf_addf(out, ",\"total_duration\":%lld,\"load_duration\":1000",
+		 (long long)(prompt_ns + decode_ns + 1000));
 	put_metric(j, out, "prompt_eval_count", j->prompt_tokens);
 	put_metric(j, out, "prompt_eval_duration", prompt_ns);
 	put_metric(j, out, "eval_count", j->made);
@@ -111,16 +114,31 @@ static void ollama_close(struct job *j, struct buf *out)
 
 static void ollama_broken(struct job *j, struct buf *out)
 {
-	BUF_ADD(out, "{\"error\":\"the simulated engine has failed in the middle of its answer\"}\n");
+	BUF_ADD(out,
+		"{\"error\":\"the simulated engine has failed in the middle of its answer\"}\n");
 }
 
 const struct surface surface_ollama_chat = {
-	.name = "ollama-chat", .streams_by_default = true, .stream_fields = FIELDS_NDJSON, .shape = SHAPE_NATIVE,
-	.tools = true, .whole = ollama_whole, .open = ollama_open, .piece = ollama_piece, .close = ollama_close,
+	.name = "ollama-chat",
+	.streams_by_default = true,
+	.stream_fields = FIELDS_NDJSON,
+	.shape = SHAPE_NATIVE,
+	.tools = true,
+	.whole = ollama_whole,
+	.open = ollama_open,
+	.piece = ollama_piece,
+	.close = ollama_close,
 	.broken = ollama_broken,
 };
 
 const struct surface surface_ollama_generate = {
-	.name = "ollama-generate", .streams_by_default = true, .stream_fields = FIELDS_NDJSON, .shape = SHAPE_NATIVE,
-	.whole = ollama_whole, .open = ollama_open, .piece = ollama_piece, .close = ollama_close, .broken = ollama_broken,
+	.name = "ollama-generate",
+	.streams_by_default = true,
+	.stream_fields = FIELDS_NDJSON,
+	.shape = SHAPE_NATIVE,
+	.whole = ollama_whole,
+	.open = ollama_open,
+	.piece = ollama_piece,
+	.close = ollama_close,
+	.broken = ollama_broken,
 };

@@ -1,4 +1,5 @@
-/* openai.c - chat completions and text completions, whole and streamed, and the pieces that other surfaces share.
+/* openai.c - chat completions and text completions, whole and streamed, and the pieces that other
+ * surfaces share.
  *
  * Everything that looks random (ids, `created`, words, probabilities) derives from the job's hash.
  *
@@ -117,11 +118,15 @@ static double per_second(int64_t tokens, int64_t us)
 /* From the times that were planned, not measured: the same request gives the same bytes. */
 static void put_timings(struct job *j, struct buf *out)
 {
-	int64_t computed = j->prompt_tokens - j->cached_tokens, decode_us = j->interval_us * j->made;
-	buf_addf(out, ",\"timings\":{\"cache_n\":%u,\"prompt_n\":%lld,\"prompt_ms\":%.3f,\"prompt_per_second\":%.3f,"
+	int64_t computed = j->prompt_tokens - j->cached_tokens,
+		decode_us = j->interval_us * j->made;
+	buf_addf(out,
+		 ",\"timings\":{\"cache_n\":%u,\"prompt_n\":%lld,\"prompt_ms\":%.3f,\"prompt_per_"
+		 "second\":%.3f,"
 		 "\"predicted_n\":%u,\"predicted_ms\":%.3f,\"predicted_per_second\":%.3f}",
-		 j->cached_tokens, (long long)computed, (double)j->ttft_us / 1000, per_second(computed, j->ttft_us), j->made,
-		 (double)decode_us / 1000, per_second(j->made, decode_us));
+		 j->cached_tokens, (long long)computed, (double)j->ttft_us / 1000,
+		 per_second(computed, j->ttft_us), j->made, (double)decode_us / 1000,
+		 per_second(j->made, decode_us));
 }
 
 static const char *finish_reason(const struct job *j)
@@ -293,7 +298,8 @@ static void put_choice_end(struct job *j, struct buf *out)
 
 static void chat_whole(struct job *j, struct buf *out)
 {
-	put_start(j, out, STR("{\"id\":\"chatcmpl-"), STR("\",\"object\":\"chat.completion\",\"created\":"));
+	put_start(j, out, STR("{\"id\":\"chatcmpl-"),
+		  STR("\",\"object\":\"chat.completion\",\"created\":"));
 	for (uint32_t i = 0; i < j->choices; i++) {
 		buf_adds(out, i ? STR(",{\"index\":") : STR("{\"index\":"));
 		buf_addu(out, i);
@@ -313,7 +319,8 @@ static void chat_whole(struct job *j, struct buf *out)
 
 static void completions_whole(struct job *j, struct buf *out)
 {
-	put_start(j, out, STR("{\"id\":\"cmpl-"), STR("\",\"object\":\"text_completion\",\"created\":"));
+	put_start(j, out, STR("{\"id\":\"cmpl-"),
+		  STR("\",\"object\":\"text_completion\",\"created\":"));
 	for (uint32_t i = 0; i < j->choices; i++) {
 		buf_adds(out, i ? STR(",{\"text\":\"") : STR("{\"text\":\""));
 		job_text_put(j, out, i);
@@ -334,9 +341,11 @@ static void completions_whole(struct job *j, struct buf *out)
 static void chunk_start(struct job *j, struct buf *out)
 {
 	if (j->surface == &surface_chat)
-		put_start(j, out, STR("data: {\"id\":\"chatcmpl-"), STR("\",\"object\":\"chat.completion.chunk\",\"created\":"));
+		put_start(j, out, STR("data: {\"id\":\"chatcmpl-"),
+			  STR("\",\"object\":\"chat.completion.chunk\",\"created\":"));
 	else
-		put_start(j, out, STR("data: {\"id\":\"cmpl-"), STR("\",\"object\":\"text_completion\",\"created\":"));
+		put_start(j, out, STR("data: {\"id\":\"cmpl-"),
+			  STR("\",\"object\":\"text_completion\",\"created\":"));
 }
 
 static void chunk_end(struct job *j, struct buf *out)
@@ -473,28 +482,44 @@ static void openai_close(struct job *j, struct buf *out)
 static void openai_broken(struct job *j, struct buf *out)
 {
 	BUF_ADD(out, "data: ");
-	error_put(j->worker->sim, out, &(struct complaint){.status = 500, .type = "server_error",
-		.text = STR("The simulated engine has failed in the middle of its answer.")});
+	error_put(j->worker->sim, out,
+		  &(struct complaint){
+			  .status = 500,
+			  .type = "server_error",
+			  .text = STR(
+				  "The simulated engine has failed in the middle of its answer.")});
 	BUF_ADD(out, "\n\n");
 	if (dialect_of(j) == &dialect_vllm)
 		BUF_ADD(out, "data: [DONE]\n\n");
 }
 
 const struct surface surface_chat = {
-	.name = "chat", .stream_fields = FIELDS_SSE, .tools = true, .whole = chat_whole, .open = chat_open,
-	.piece = chat_piece, .close = openai_close, .broken = openai_broken,
+	.name = "chat",
+	.stream_fields = FIELDS_SSE,
+	.tools = true,
+	.whole = chat_whole,
+	.open = chat_open,
+	.piece = chat_piece,
+	.close = openai_close,
+	.broken = openai_broken,
 };
 
 const struct surface surface_completions = {
-	.name = "completions", .stream_fields = FIELDS_SSE, .whole = completions_whole, .open = text_open,
-	.piece = text_piece_put, .close = openai_close, .broken = openai_broken,
+	.name = "completions",
+	.stream_fields = FIELDS_SSE,
+	.whole = completions_whole,
+	.open = text_open,
+	.piece = text_piece_put,
+	.close = openai_close,
+	.broken = openai_broken,
 };
 
 /* ---- an answer without an end, where the client wanted a whole one ---- */
 
 static void endless_open(struct job *j, struct buf *out)
 {
-	BUF_ADD(out, "{\"id\":\"chatcmpl-endless\",\"object\":\"chat.completion\",\"choices\":[{\"message\":{\"content\":\"");
+	BUF_ADD(out, "{\"id\":\"chatcmpl-endless\",\"object\":\"chat.completion\",\"choices\":[{"
+		     "\"message\":{\"content\":\"");
 }
 
 static void endless_piece(struct job *j, struct buf *out, uint32_t choice, struct str text)
@@ -503,6 +528,22 @@ static void endless_piece(struct job *j, struct buf *out, uint32_t choice, struc
 }
 
 const struct surface surface_endless = {
-	.name = "endless", .stream_fields = FIELDS_JSON, .open = endless_open, .piece = endless_piece,
-	.close = text_open, .broken = text_open,
+	.name = "endless",
+	.stream_fields = FIELDS_JSON,
+	.open = endless_open,
+	.piece = endless_piece,
+	.close = text_open,
+	.broken = text_open,
 };
+
+/* ---- an answer that was composed already and waits for its fault ---- */
+
+static void fixed_whole(struct job *j, struct buf *out)
+{
+	if (j->text.ptr != out->ptr + out->len) /* where it stands already */
+		buf_adds(out, j->text);
+	else
+		out->len += j->text.len;
+}
+
+const struct surface surface_fixed = {.name = "other", .whole = fixed_whole};

@@ -5,8 +5,18 @@
 
 #include <stdio.h>
 
-enum kind { KIND_TEXT, KIND_COUNT, KIND_NUMBER, KIND_SWITCH, KIND_DIALECT, KIND_FAULT, KIND_PORT, KIND_SEED, KIND_HELP,
-	KIND_VERSION };
+enum kind {
+	KIND_TEXT,
+	KIND_COUNT,
+	KIND_NUMBER,
+	KIND_SWITCH,
+	KIND_DIALECT,
+	KIND_FAULT,
+	KIND_PORT,
+	KIND_SEED,
+	KIND_HELP,
+	KIND_VERSION
+};
 
 struct option {
 	const char *name, *arg;
@@ -20,23 +30,33 @@ struct option {
 static const struct option table[] = {
 	{"--host", "ADDRESS", KIND_TEXT, AT(host), 0, "where to listen (127.0.0.1)"},
 	{"--port", "P", KIND_PORT, AT(port), 65535, "needed; 0 picks a free one"},
-	{"--dialect", "D", KIND_DIALECT, AT(dialect), 0, "vllm, llamacpp, ollama, openai (default), lmstudio, sglang"},
-	{"--models", "LIST", KIND_TEXT, AT(models), 0, "names, with =ctxN for a context of N tokens: a,b=ctx32768"},
-	{"--model-count", "N", KIND_COUNT, AT(model_count), 1000000, "so many more models: model-0, model-1 ..."},
-	{"--model-prefix", "TEXT", KIND_TEXT, AT(model_prefix), 0, "what these names begin with (model-)"},
-	{"--slots", "N", KIND_COUNT, AT(slots), 1000000, "requests at a time, others queue (0: no limit)"},
+	{"--dialect", "D", KIND_DIALECT, AT(dialect), 0,
+	 "vllm, llamacpp, ollama, openai (default), lmstudio, sglang"},
+	{"--models", "LIST", KIND_TEXT, AT(models), 0,
+	 "names, with =ctxN for a context of N tokens: a,b=ctx32768"},
+	{"--model-count", "N", KIND_COUNT, AT(model_count), 1000000,
+	 "so many more models: model-0, model-1 ..."},
+	{"--model-prefix", "TEXT", KIND_TEXT, AT(model_prefix), 0,
+	 "what these names begin with (model-)"},
+	{"--slots", "N", KIND_COUNT, AT(slots), 1000000,
+	 "requests at a time, others queue (0: no limit)"},
 	{"--ttft-ms", "X", KIND_NUMBER, AT(ttft_ms), 0, "time to the first token (0)"},
-	{"--prefill-tps", "X", KIND_NUMBER, AT(prefill_tps), 0, "and that of the prompt, tokens a second (0: none)"},
-	{"--tokens-per-second", "R", KIND_NUMBER, AT(tokens_per_second), 0, "of a stream (0: as fast as possible)"},
-	{"--load", "X", KIND_NUMBER, AT(load), 0, "each further running request adds this share to all times (0)"},
+	{"--prefill-tps", "X", KIND_NUMBER, AT(prefill_tps), 0,
+	 "and that of the prompt, tokens a second (0: none)"},
+	{"--tokens-per-second", "R", KIND_NUMBER, AT(tokens_per_second), 0,
+	 "of a stream (0: as fast as possible)"},
+	{"--load", "X", KIND_NUMBER, AT(load), 0,
+	 "each further running request adds this share to all times (0)"},
 	{"--tokens", "N", KIND_COUNT, AT(tokens), 1 << 24, "length of an answer (16)"},
-	{"--cache-blocks", "N", KIND_COUNT, AT(cache_blocks), 1 << 26, "prompt cache, blocks of 64 bytes (0: none)"},
+	{"--cache-blocks", "N", KIND_COUNT, AT(cache_blocks), 1 << 26,
+	 "prompt cache, blocks of 64 bytes (0: none)"},
 	{"--echo", NULL, KIND_SWITCH, AT(echo), 0, "answers are the body of the request"},
 	{"--seed", "N", KIND_SEED, AT(seed), 0, "of all that looks random (0)"},
 	{"--api-key", "KEY", KIND_TEXT, AT(api_key), 0, "needed for paths under /v1"},
-	{"--fault", "RULE", KIND_FAULT, 0, 0, "NAME[=ARG][@calls|@probes|@all][:RATE], may be repeated"},
+	{"--fault", "RULE", KIND_FAULT, 0, 0,
+	 "NAME[=ARG][@calls|@probes|@all][:RATE], may be repeated"},
 	{"--threads", "N", KIND_COUNT, AT(threads), 64, "(1)"},
-	{"--quiet", NULL, KIND_SWITCH, AT(quiet), 0, "no line when it is ready"},
+	{"--quiet", NULL, KIND_SWITCH, AT(quiet), 0, "no line when it is ready (but with --port 0)"},
 	{"--version", NULL, KIND_VERSION, 0, 0, ""},
 	{"--help", NULL, KIND_HELP, 0, 0, ""},
 };
@@ -44,14 +64,19 @@ static const struct option table[] = {
 
 static void print_help(void)
 {
-	puts("usage: valet-sim --port P [options]\n\nSimulates an engine that serves language models over HTTP.\n");
+	puts("usage: valet-sim --port P [options]\n\nSimulates an engine that serves language "
+	     "models over HTTP.\n");
 	for (size_t i = 0; i < OPTION_COUNT; i++)
-		printf("  %-20s %-9s%s\n", table[i].name, table[i].arg ? table[i].arg : "", table[i].help);
-	puts("\nA request is steered by headers: x-sim-echo: body|headers, x-sim-tokens, x-sim-ttft-ms, x-sim-interval-ms,\n"
-	     "x-sim-seed, x-sim-tool: 1, x-sim-fault: NAME[=ARG]. Also: GET /sim/stats, GET /sim/log?since=N,\n"
+		printf("  %-20s %-9s%s\n", table[i].name, table[i].arg ? table[i].arg : "",
+		       table[i].help);
+	puts("\nA request is steered by headers: x-sim-echo: body|headers, x-sim-tokens, "
+	     "x-sim-ttft-ms, x-sim-interval-ms,\n"
+	     "x-sim-seed, x-sim-tool: 1, x-sim-fault: NAME[=ARG]. Also: GET /sim/stats, GET "
+	     "/sim/log?since=N,\n"
 	     "GET and POST /sim/faults, POST /sim/reset.\n\nFaults (with the argument's default):");
 	for (unsigned k = FAULT_NONE + 1; k < FAULT_COUNT; k++)
-		printf("  %-20s %-9lld%s\n", fault_info(k)->name, (long long)fault_info(k)->arg, fault_info(k)->help);
+		printf("  %-20s %-9lld%s\n", fault_info(k)->name, (long long)fault_info(k)->arg,
+		       fault_info(k)->help);
 }
 
 static bool read_double(const char *text, double *out)
@@ -86,8 +111,8 @@ static bool read_value(struct options *o, const struct option *option, const cha
 	case KIND_DIALECT:
 		return read_dialect(o, value);
 	case KIND_FAULT:
-		return o->rule_count < FAULT_RULES_MAX && fault_rule_parse(value, &o->rules[o->rule_count]) &&
-		       ++o->rule_count;
+		return o->rule_count < FAULT_RULES_MAX &&
+		       fault_rule_parse(value, &o->rules[o->rule_count]) && ++o->rule_count;
 	default:
 		break;
 	}
@@ -120,7 +145,8 @@ static enum options_result wrong(const char *what, const char *name)
 static enum options_result read_one(struct options *o, char **argv, int *i, bool *has_port)
 {
 	const char *equals = strchr(argv[*i], '=');
-	struct str name = equals ? str_of(argv[*i], (size_t)(equals - argv[*i])) : str_from(argv[*i]);
+	struct str name =
+		equals ? str_of(argv[*i], (size_t)(equals - argv[*i])) : str_from(argv[*i]);
 	const struct option *option = find(name);
 	if (!option || (equals && !option->arg))
 		return wrong("unknown option ", argv[*i]);
@@ -149,8 +175,11 @@ enum options_result options_read(struct options *o, int argc, char **argv)
 {
 	bool has_port = false;
 	*o = (struct options){
-		.host = STR_INIT("127.0.0.1"), .dialect = &dialect_openai, .model_prefix = STR_INIT("model-"),
-		.tokens = 16, .threads = 1,
+		.host = STR_INIT("127.0.0.1"),
+		.dialect = &dialect_openai,
+		.model_prefix = STR_INIT("model-"),
+		.tokens = 16,
+		.threads = 1,
 	};
 	for (int i = 1; i < argc; i++) {
 		enum options_result r = read_one(o, argv, &i, &has_port);

@@ -1,4 +1,5 @@
-/* pace.c - see pace.h. A slot holds the timers of one millisecond of each round; what is due in a later round stays.
+/* pace.c - see pace.h. A slot holds the timers of one millisecond of each round; what is due in a
+ * later round stays.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "pace.h"
@@ -36,7 +37,7 @@ static void visit(struct pacer *p, unsigned slot, int64_t now_ms)
 	struct list *head = &p->slots[slot];
 	struct list due;
 	list_init(&due);
-	LIST_EACH(head, at) {
+	LIST_EACH (head, at) {
 		struct pace *pace = CONTAINER_OF(at, struct pace, link);
 		if (ms_of(pace->due_us) <= now_ms) {
 			list_remove(at);

@@ -1,8 +1,9 @@
 /* pace.h - timers of one millisecond for streams of tokens; the loop's own wheel ticks every eight.
  *
- * A wheel of 1,024 slots that is driven by one timer of the loop, however many streams there are. One pacer a worker, on
- * its thread. A pace is embedded in its user and due at a time in microseconds; it fires in the first millisecond that is
- * not before it, so a stream that computes its dues from its beginning keeps its rate exactly.
+ * A wheel of 1,024 slots that is driven by one timer of the loop, however many streams there are.
+ * One pacer a worker, on its thread. A pace is embedded in its user and due at a time in
+ * microseconds; it fires in the first millisecond that is not before it, so a stream that computes
+ * its dues from its beginning keeps its rate exactly.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SIM_PACE_H

@@ -1,26 +1,47 @@
-/* request.c - reads a request for an answer: what is asked, how long the prompt is, and the headers that steer us.
+/* request.c - reads a request for an answer: what is asked, how long the prompt is, and the headers
+ * that steer us.
  *
- * The body is scanned once without a tree; a tree is made only of the members that need one (tools, Ollama's options …).
+ * The body is scanned once without a tree; a tree is made only of the members that need one (tools,
+ * Ollama's options …).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
 
 /* Members that are looked for. The first are common; the others depend on the surface. */
 enum {
-	WANT_MODEL, WANT_MESSAGES, WANT_PROMPT, WANT_STREAM, WANT_MAX_TOKENS, WANT_TOOLS, WANT_TOOL_CHOICE, WANT_SEED,
+	WANT_MODEL,
+	WANT_MESSAGES,
+	WANT_PROMPT,
+	WANT_STREAM,
+	WANT_MAX_TOKENS,
+	WANT_TOOLS,
+	WANT_TOOL_CHOICE,
+	WANT_SEED,
 	WANT_COMMON,
-	WANT_STREAM_OPTIONS = WANT_COMMON, WANT_MAX_COMPLETION, WANT_N, WANT_LOGPROBS, WANT_OPENAI,
-	WANT_INPUT = WANT_COMMON, WANT_SYSTEM, WANT_INSTRUCTIONS, WANT_MAX_OUTPUT, WANT_OPTIONS, WANT_NAME,
-	WANT_KEEP_ALIVE, WANT_OTHER,
+	WANT_STREAM_OPTIONS = WANT_COMMON,
+	WANT_MAX_COMPLETION,
+	WANT_N,
+	WANT_LOGPROBS,
+	WANT_OPENAI,
+	WANT_INPUT = WANT_COMMON,
+	WANT_SYSTEM,
+	WANT_INSTRUCTIONS,
+	WANT_MAX_OUTPUT,
+	WANT_OPTIONS,
+	WANT_NAME,
+	WANT_KEEP_ALIVE,
+	WANT_OTHER,
 };
 
 void request_wants_init(struct worker *w)
 {
-	static const char *const common[] = {"model", "messages", "prompt", "stream", "max_tokens", "tools",
-					     "tool_choice", "seed"};
-	static const char *const openai[] = {"stream_options", "max_completion_tokens", "n", "logprobs"};
-	static const char *const other[] = {"input", "system", "instructions", "max_output_tokens", "options", "name",
-					    "keep_alive"};
+	static const char *const common[] = {"model",      "messages", "prompt",      "stream",
+					     "max_tokens", "tools",    "tool_choice", "seed"};
+	static const char *const openai[] = {"stream_options", "max_completion_tokens", "n",
+					     "logprobs"};
+	static const char *const other[] = {
+		"input",   "system", "instructions", "max_output_tokens",
+		"options", "name",   "keep_alive"};
 	for (int i = 0; i < WANT_COMMON; i++)
 		w->openai_wants[i].name = w->other_wants[i].name = str_from(common[i]);
 	for (int i = WANT_COMMON; i < WANT_OPENAI; i++)
@@ -31,11 +52,16 @@ void request_wants_init(struct worker *w)
 
 /* ---- complaints ---- */
 
-static bool complain(struct job *j, int status, const char *code, const char *param, struct str text)
+static bool complain(struct job *j, int status, const char *code, const char *param,
+		     struct str text)
 {
-	worker_complain(j->worker, j->conn, &(struct complaint){
-		.status = status, .shape = j->surface->shape, .type = "invalid_request_error", .code = code,
-		.param = param, .text = text});
+	worker_complain(j->worker, j->conn,
+			&(struct complaint){.status = status,
+					    .shape = j->surface->shape,
+					    .type = "invalid_request_error",
+					    .code = code,
+					    .param = param,
+					    .text = text});
 	return false;
 }
 
@@ -49,8 +75,13 @@ void model_missing(struct worker *w, struct http_conn *c, struct str name, enum 
 		buf_addf(&text, "model: %.*s", STR_ARG(str_head(name, 200)));
 	else
 		buf_addf(&text, "The model `%.*s` does not exist.", STR_ARG(str_head(name, 200)));
-	worker_complain(w, c, &(struct complaint){.status = 404, .shape = shape, .text = buf_str(&text),
-		.type = "invalid_request_error", .code = "model_not_found", .param = "model"});
+	worker_complain(w, c,
+			&(struct complaint){.status = 404,
+					    .shape = shape,
+					    .text = buf_str(&text),
+					    .type = "invalid_request_error",
+					    .code = "model_not_found",
+					    .param = "model"});
 	buf_release(&text);
 }
 
@@ -59,17 +90,30 @@ static bool too_long(struct job *j, int64_t prompt, int64_t wanted, int64_t cont
 	struct buf text;
 	buf_init(&text, 4096);
 	if (j->surface->shape == SHAPE_ANTHROPIC)
-		buf_addf(&text, "prompt is too long: %lld tokens > %lld maximum", (long long)prompt, (long long)context);
+		buf_addf(&text, "prompt is too long: %lld tokens > %lld maximum", (long long)prompt,
+			 (long long)context);
 	else if (wanted > 0)
-		buf_addf(&text, "This model's maximum context length is %lld tokens. However, you requested %lld tokens "
+		buf_addf(&text,
+			 "This model's maximum context length is %lld tokens. However, you "
+			 "requested %lld tokens "
 			 "(%lld in the messages, %lld in the completion).",
-			 (long long)context, (long long)(prompt + wanted), (long long)prompt, (long long)wanted);
+			 (long long)context, (long long)(prompt + wanted), (long long)prompt,
+			 (long long)wanted);
 	else
-		buf_addf(&text, "This model's maximum context length is %lld tokens. However, your messages resulted in "
-			 "%lld tokens.", (long long)context, (long long)prompt);
-	worker_complain(j->worker, j->conn, &(struct complaint){
-		.status = 400, .shape = j->surface->shape, .type = "invalid_request_error", .text = buf_str(&text),
-		.code = "context_length_exceeded", .param = "messages", .prompt_tokens = prompt, .context = context});
+		buf_addf(&text,
+			 "This model's maximum context length is %lld tokens. However, your "
+			 "messages resulted in "
+			 "%lld tokens.",
+			 (long long)context, (long long)prompt);
+	worker_complain(j->worker, j->conn,
+			&(struct complaint){.status = 400,
+					    .shape = j->surface->shape,
+					    .type = "invalid_request_error",
+					    .text = buf_str(&text),
+					    .code = "context_length_exceeded",
+					    .param = "messages",
+					    .prompt_tokens = prompt,
+					    .context = context});
 	buf_release(&text);
 	return false;
 }
@@ -81,8 +125,9 @@ struct str request_knob(const struct http_conn *c, struct str name)
 	const struct http_head *h = c->head;
 	for (uint32_t i = 0; i < h->field_count; i++) {
 		struct str field = http_field_name(h, &h->fields[i]);
-		if (field.len == name.len + 6 && (field.ptr[0] | 32) == 'x' && field.ptr[1] == '-' &&
-		    str_istarts(field, STR("x-sim-")) && str_ieq(str_skip(field, 6), name))
+		if (field.len == name.len + 6 && (field.ptr[0] | 32) == 'x' &&
+		    field.ptr[1] == '-' && str_istarts(field, STR("x-sim-")) &&
+		    str_ieq(str_skip(field, 6), name))
 			return http_field_value(h, &h->fields[i]);
 	}
 	return STR_NONE;
@@ -166,7 +211,8 @@ static void read_knobs(struct job *j, struct knobs *k)
 	const struct http_head *h = j->conn->head;
 	for (uint32_t i = 0; i < h->field_count; i++) {
 		struct str field = http_field_name(h, &h->fields[i]);
-		if (field.len > 6 && (field.ptr[0] | 32) == 'x' && str_istarts(field, STR("x-sim-")))
+		if (field.len > 6 && (field.ptr[0] | 32) == 'x' &&
+		    str_istarts(field, STR("x-sim-")))
 			take_knob(j, k, str_skip(field, 6), http_field_value(h, &h->fields[i]));
 	}
 }
@@ -190,8 +236,10 @@ static bool read_limit(struct job *j, const struct json_want *w, int64_t *limit)
 	if (absent(w))
 		return true;
 	if (w->type != JSON_NUMBER || !json_raw_i64(w->value, &n) || n < -1 ||
-	    (n < 1 && j->worker->sim->dialect != &dialect_llamacpp && j->worker->sim->dialect != &dialect_ollama))
-		return complain(j, 400, "invalid_value", "max_tokens", STR("max_tokens must be an integer of at least 1."));
+	    (n < 1 && j->worker->sim->dialect != &dialect_llamacpp &&
+	     j->worker->sim->dialect != &dialect_ollama))
+		return complain(j, 400, "invalid_value", "max_tokens",
+				STR("max_tokens must be an integer of at least 1."));
 	*limit = n;
 	return true;
 }
@@ -233,7 +281,8 @@ static void take_text(struct text_taker *t, struct str inside, size_t bytes)
 
 static const struct json_want *prompt_part(const struct json_want *wants, bool openai, int i)
 {
-	static const uint8_t parts[] = {WANT_MESSAGES, WANT_PROMPT, WANT_INPUT, WANT_SYSTEM, WANT_INSTRUCTIONS};
+	static const uint8_t parts[] = {WANT_MESSAGES, WANT_PROMPT, WANT_INPUT, WANT_SYSTEM,
+					WANT_INSTRUCTIONS};
 	return i < (openai ? 2 : 5) ? &wants[parts[i]] : NULL;
 }
 
@@ -286,18 +335,21 @@ static bool read_openai(struct job *j, const struct json_want *wants, int64_t *l
 	int64_t n = 1;
 	if (!d->ignores_max_completion && !read_limit(j, &wants[WANT_MAX_COMPLETION], limit))
 		return false;
-	if (!absent(&wants[WANT_N]) &&
-	    (wants[WANT_N].type != JSON_NUMBER || !json_raw_i64(wants[WANT_N].value, &n) || n < 1 || n > 128))
-		return complain(j, 400, "invalid_value", "n", STR("n must be an integer from 1 to 128."));
+	if (!absent(&wants[WANT_N]) && (wants[WANT_N].type != JSON_NUMBER ||
+					!json_raw_i64(wants[WANT_N].value, &n) || n < 1 || n > 128))
+		return complain(j, 400, "invalid_value", "n",
+				STR("n must be an integer from 1 to 128."));
 	j->choices = d->ignores_n ? 1 : (uint32_t)n;
 	if (j->surface == &surface_completions)
 		j->choices *= prompts_in(j, &wants[WANT_PROMPT]);
-	j->usage = wants[WANT_STREAM_OPTIONS].type == JSON_OBJECT && read_include_usage(wants[WANT_STREAM_OPTIONS].value);
+	j->usage = wants[WANT_STREAM_OPTIONS].type == JSON_OBJECT &&
+		   read_include_usage(wants[WANT_STREAM_OPTIONS].value);
 	j->logprobs = is_true(&wants[WANT_LOGPROBS]) || wants[WANT_LOGPROBS].type == JSON_NUMBER;
 	if (j->logprobs) {
 		struct json_fail fail;
 		const struct json *body = json_parse(&j->arena, j->conn->body, &fail);
-		int64_t top = tree_number(body, STR("top_logprobs"), tree_number(body, STR("logprobs"), 0));
+		int64_t top = tree_number(body, STR("top_logprobs"),
+					  tree_number(body, STR("logprobs"), 0));
 		j->top_logprobs = (uint8_t)(top < 0 ? 0 : top > 20 ? 20 : top);
 	}
 	return true;
@@ -307,23 +359,27 @@ static bool read_openai(struct job *j, const struct json_want *wants, int64_t *l
 
 static bool is_empty(const struct json_want *w)
 {
-	return absent(w) || (w->type == JSON_ARRAY && w->value.len == 2) || (w->type == JSON_STRING && w->value.len == 2);
+	return absent(w) || (w->type == JSON_ARRAY && w->value.len == 2) ||
+	       (w->type == JSON_STRING && w->value.len == 2);
 }
 
 /* Ollama's requests without a prompt say what to do with the model. */
 static void read_loading(struct job *j, const struct json_want *wants)
 {
 	bool chat = j->surface == &surface_ollama_chat;
-	if ((!chat && j->surface != &surface_ollama_generate) || !is_empty(&wants[chat ? WANT_MESSAGES : WANT_PROMPT]))
+	if ((!chat && j->surface != &surface_ollama_generate) ||
+	    !is_empty(&wants[chat ? WANT_MESSAGES : WANT_PROMPT]))
 		return;
 	j->load = true;
 	j->tokens = 0;
-	j->unload = wants[WANT_KEEP_ALIVE].type == JSON_NUMBER && str_eq(wants[WANT_KEEP_ALIVE].value, STR("0"));
+	j->unload = wants[WANT_KEEP_ALIVE].type == JSON_NUMBER &&
+		    str_eq(wants[WANT_KEEP_ALIVE].value, STR("0"));
 }
 
 static bool wants_tool(const struct json_want *choice, bool *forced)
 {
-	*forced = choice->type == JSON_OBJECT || (choice->type == JSON_STRING && str_eq(choice->value, STR("\"required\"")));
+	*forced = choice->type == JSON_OBJECT ||
+		  (choice->type == JSON_STRING && str_eq(choice->value, STR("\"required\"")));
 	return choice->type != JSON_STRING || !str_eq(choice->value, STR("\"none\""));
 }
 
@@ -333,9 +389,10 @@ static void choose_source(struct job *j, const struct json_want *wants, const st
 	j->tokens = (uint32_t)(k->tokens >= 0 ? k->tokens : j->worker->sim->options.tokens);
 	if (k->echo || j->worker->sim->options.echo) {
 		set_text(j, SOURCE_TEXT, j->text.ptr ? j->text : j->conn->body);
-	} else if (j->surface->tools && wants[WANT_TOOLS].type == JSON_ARRAY && wants_tool(&wants[WANT_TOOL_CHOICE], &forced)) {
-		if (tool_call_make(j, wants[WANT_TOOLS].value, wants[WANT_TOOL_CHOICE].value, wants[WANT_MESSAGES].value,
-				   forced || k->tool))
+	} else if (j->surface->tools && wants[WANT_TOOLS].type == JSON_ARRAY &&
+		   wants_tool(&wants[WANT_TOOL_CHOICE], &forced)) {
+		if (tool_call_make(j, wants[WANT_TOOLS].value, wants[WANT_TOOL_CHOICE].value,
+				   wants[WANT_MESSAGES].value, forced || k->tool))
 			set_text(j, SOURCE_TOOL, j->text);
 	}
 }
@@ -365,13 +422,15 @@ static bool fit(struct job *j, int64_t limit, int64_t context)
 static bool find_model(struct job *j, const struct json_want *want)
 {
 	struct str inside;
-	if (want->type != JSON_STRING && j->worker->sim->model_count == 1 && j->worker->sim->dialect->any_model) {
+	if (want->type != JSON_STRING && j->worker->sim->model_count == 1 &&
+	    j->worker->sim->dialect->any_model) {
 		j->model = &j->worker->sim->models[0];
 		j->model_json = j->model->json;
 		return true;
 	}
 	if (want->type != JSON_STRING)
-		return complain(j, 400, "missing_required_parameter", "model", STR("you must provide a model parameter"));
+		return complain(j, 400, "missing_required_parameter", "model",
+				STR("you must provide a model parameter"));
 	inside = str_of(want->value.ptr + 1, want->value.len - 2);
 	if (str_find(inside, '\\') < inside.len) {
 		struct buf name;
@@ -433,7 +492,8 @@ bool request_read(struct job *j)
 		return false;
 	if (!openai && wants[WANT_OPTIONS].type == JSON_OBJECT)
 		read_options(j, wants[WANT_OPTIONS].value, &context, &limit);
-	j->stream = absent(&wants[WANT_STREAM]) ? j->surface->streams_by_default : is_true(&wants[WANT_STREAM]);
+	j->stream = absent(&wants[WANT_STREAM]) ? j->surface->streams_by_default
+						: is_true(&wants[WANT_STREAM]);
 	choose_source(j, wants, &k);
 	if (!openai)
 		read_loading(j, wants);
@@ -442,20 +502,27 @@ bool request_read(struct job *j)
 
 /* ---- calls that do not generate ---- */
 
-const struct json *request_tree(struct worker *w, struct http_conn *c, struct arena *a, const struct model **model,
-				enum shape shape)
+const struct json *request_tree(struct worker *w, struct http_conn *c, struct arena *a,
+				const struct model **model, enum shape shape)
 {
 	struct json_fail fail;
 	const struct json *body = json_parse(a, c->body, &fail);
 	if (!body || body->type != JSON_OBJECT) {
-		worker_complain(w, c, &(struct complaint){.status = 400, .shape = shape, .type = "invalid_request_error",
-			.text = STR("We could not parse the JSON body of your request.")});
+		worker_complain(
+			w, c,
+			&(struct complaint){
+				.status = 400,
+				.shape = shape,
+				.type = "invalid_request_error",
+				.text = STR("We could not parse the JSON body of your request.")});
 		return NULL;
 	}
 	const struct json *name = json_get(body, STR("model"));
 	if (!name)
 		name = json_get(body, STR("name"));
-	*model = name ? models_find(w->sim, json_text(a, name)) : w->sim->model_count == 1 ? &w->sim->models[0] : NULL;
+	*model = name                       ? models_find(w->sim, json_text(a, name))
+		 : w->sim->model_count == 1 ? &w->sim->models[0]
+					    : NULL;
 	if (*model)
 		return body;
 	model_missing(w, c, json_text(a, name), shape);

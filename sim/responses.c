@@ -52,7 +52,9 @@ static void put_response(struct job *j, struct buf *out, bool ended)
 {
 	BUF_ADD(out, "{\"id\":");
 	put_id(j, out, STR("resp_"));
-	buf_addf(out, ",\"object\":\"response\",\"created_at\":%lld,\"status\":\"%s\",\"error\":null,\"incomplete_details\":%s",
+	buf_addf(out,
+		 ",\"object\":\"response\",\"created_at\":%lld,\"status\":\"%s\",\"error\":null,"
+		 "\"incomplete_details\":%s",
 		 (long long)job_created(j), ended ? end_status(j) : "in_progress",
 		 ended && j->cut ? "{\"reason\":\"max_output_tokens\"}" : "null");
 	BUF_ADD(out, ",\"instructions\":null,\"max_output_tokens\":null,\"model\":");
@@ -61,9 +63,11 @@ static void put_response(struct job *j, struct buf *out, bool ended)
 	if (ended)
 		put_item(j, out);
 	BUF_ADD(out, "],\"parallel_tool_calls\":true,\"previous_response_id\":null,"
-		"\"reasoning\":{\"effort\":null,\"summary\":null},\"store\":false,\"temperature\":1.0,"
-		"\"text\":{\"format\":{\"type\":\"text\"}},\"tool_choice\":\"auto\",\"tools\":[],\"top_p\":1.0,"
-		"\"truncation\":\"disabled\",\"usage\":");
+		     "\"reasoning\":{\"effort\":null,\"summary\":null},\"store\":false,"
+		     "\"temperature\":1.0,"
+		     "\"text\":{\"format\":{\"type\":\"text\"}},\"tool_choice\":\"auto\",\"tools\":"
+		     "[],\"top_p\":1.0,"
+		     "\"truncation\":\"disabled\",\"usage\":");
 	if (ended && j->fault.kind != FAULT_NO_USAGE)
 		put_usage(j, out);
 	else
@@ -80,7 +84,8 @@ static void responses_whole(struct job *j, struct buf *out)
 
 static void event_start(struct job *j, struct buf *out, const char *type)
 {
-	buf_addf(out, "event: %s\ndata: {\"type\":\"%s\",\"sequence_number\":%u", type, type, j->sequence++);
+	buf_addf(out, "event: %s\ndata: {\"type\":\"%s\",\"sequence_number\":%u", type, type,
+		 j->sequence++);
 }
 
 static void event_end(struct buf *out)
@@ -114,7 +119,8 @@ static void responses_open(struct job *j, struct buf *out)
 	event_end(out);
 	event_start(j, out, "response.content_part.added");
 	put_place(j, out);
-	BUF_ADD(out, ",\"part\":{\"type\":\"output_text\",\"text\":\"\",\"annotations\":[],\"logprobs\":[]}");
+	BUF_ADD(out, ",\"part\":{\"type\":\"output_text\",\"text\":\"\",\"annotations\":[],"
+		     "\"logprobs\":[]}");
 	event_end(out);
 }
 
@@ -153,11 +159,17 @@ static void responses_broken(struct job *j, struct buf *out)
 {
 	event_start(j, out, "error");
 	BUF_ADD(out, ",\"code\":\"server_error\","
-		"\"message\":\"The simulated engine has failed in the middle of its answer.\",\"param\":null");
+		     "\"message\":\"The simulated engine has failed in the middle of its "
+		     "answer.\",\"param\":null");
 	event_end(out);
 }
 
 const struct surface surface_responses = {
-	.name = "responses", .stream_fields = FIELDS_SSE, .whole = responses_whole, .open = responses_open,
-	.piece = responses_piece, .close = responses_close, .broken = responses_broken,
+	.name = "responses",
+	.stream_fields = FIELDS_SSE,
+	.whole = responses_whole,
+	.open = responses_open,
+	.piece = responses_piece,
+	.close = responses_close,
+	.broken = responses_broken,
 };

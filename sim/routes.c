@@ -1,4 +1,5 @@
-/* routes.c - the paths that every dialect answers, and finding the one of a request. A dialect's own come first.
+/* routes.c - the paths that every dialect answers, and finding the one of a request. A dialect's
+ * own come first.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -31,9 +32,11 @@ static bool path_matches(const struct route *r, struct str path, struct str *res
 	return str_starts(path, pattern) && rest->len > 0;
 }
 
-static const struct route *find_in(const struct route *list, struct request_line *line, bool *other_method)
+static const struct route *find_in(const struct route *list, struct request_line *line,
+				   bool *other_method)
 {
-	const char *method = http_method_name(line->method == METHOD_HEAD ? METHOD_GET : line->method);
+	const char *method =
+		http_method_name(line->method == METHOD_HEAD ? METHOD_GET : line->method);
 	for (const struct route *r = list; r->path; r++) {
 		if (!path_matches(r, line->path, &line->rest))
 			continue;

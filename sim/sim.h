@@ -1,11 +1,12 @@
 /* sim.h - what the files of valet-sim share: options, models, workers, jobs, dialects and surfaces.
  *
- * One `struct sim` a process. Each worker runs a loop of its own; a connection and its jobs never leave it. What workers
- * share (slots, the queue, the prompt cache, faults, the log) stands in `struct sim` under sim->lock, which is taken only
- * where more than one worker runs (sim_lock()).
+ * One `struct sim` a process. Each worker runs a loop of its own; a connection and its jobs never
+ * leave it. What workers share (slots, the queue, the prompt cache, faults, the log) stands in
+ * `struct sim` under sim->lock, which is taken only where more than one worker runs (sim_lock()).
  *
- * A job is one request for an answer. Where nothing has to be waited for it lives on the stack of the callback and is
- * answered in one send; else job_keep() moves it to the heap until its answer has ended or its client has left.
+ * A job is one request for an answer. Where nothing has to be waited for it lives on the stack of
+ * the callback and is answered in one send; else job_keep() moves it to the heap until its answer
+ * has ended or its client has left.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SIM_SIM_H
@@ -65,10 +66,12 @@ const struct model *models_find(const struct sim *sim, struct str name);
 
 /* ---- dialects ---- */
 
-/* The shape of errors: OpenAI's (as the dialect bends it), Anthropic's, or that of the engine's own API. */
+/* The shape of errors: OpenAI's (as the dialect bends it), Anthropic's, or that of the engine's own
+ * API. */
 enum shape { SHAPE_OPENAI, SHAPE_ANTHROPIC, SHAPE_NATIVE };
 
-/* Why a request is refused. `text` is the sentence; the dialect adds its shape, its type and its code. */
+/* Why a request is refused. `text` is the sentence; the dialect adds its shape, its type and its
+ * code. */
 struct complaint {
 	int status;
 	enum shape shape;
@@ -104,14 +107,15 @@ struct dialect {
 	const char *owner;       /* owned_by */
 	const struct route *routes; /* ends with a NULL path; looked at before the common ones */
 	void (*error)(struct buf *out, const struct complaint *why);
-	void (*list)(struct sim *sim, struct buf *out, const struct model *m); /* an entry of /v1/models */
+	/* an entry of /v1/models */
+	void (*list)(struct sim *sim, struct buf *out, const struct model *m);
 	struct str choice_tail;   /* more members of a whole choice */
 	struct str message_tail;  /* more members of a whole message */
 	struct str answer_tail;   /* more members of a whole answer */
 	enum id_style ids;
 	bool early_head;     /* a stream's head goes out before the first token is there */
 	bool usage_null;     /* "usage":null in the chunks before the one with usage */
-	bool usage_details;  /* prompt_tokens_details even without a cache; completion_tokens_details */
+	bool usage_details;  /* details even without a cache */
 	bool no_details;     /* never any details */
 	bool timings;        /* llama.cpp's timings */
 	bool truncates;      /* too long a prompt is cut instead of refused */
@@ -141,7 +145,8 @@ struct surface {
 	bool tools;             /* can call tools */
 	/* Appends the whole answer. */
 	void (*whole)(struct job *j, struct buf *out);
-	/* What a stream holds before, for, and after the pieces of text; `close` has the finish, the usage and the end mark. */
+	/* What a stream holds before, for, and after the pieces of text; `close` has the finish,
+	 * the usage and the end mark. */
 	void (*open)(struct job *j, struct buf *out);
 	void (*piece)(struct job *j, struct buf *out, uint32_t choice, struct str text);
 	void (*close)(struct job *j, struct buf *out);
@@ -149,7 +154,7 @@ struct surface {
 	void (*broken)(struct job *j, struct buf *out);
 };
 extern const struct surface surface_chat, surface_completions, surface_responses, surface_messages,
-	surface_ollama_chat, surface_ollama_generate, surface_endless;
+	surface_ollama_chat, surface_ollama_generate, surface_endless, surface_fixed;
 
 /* ---- jobs ---- */
 
@@ -185,7 +190,8 @@ struct job {
 	uint8_t state;         /* enum job_state */
 	uint8_t source;        /* enum job_source */
 	uint8_t top_logprobs;
-	bool granted;          /* under sim->lock: no longer in the queue, the message is on its way */
+	uint8_t fields;        /* enum field_set of a whole answer */
+	bool granted;          /* under sim->lock: out of the queue, the message is on its way */
 	bool on_heap : 1;
 	bool has_slot : 1;
 	bool stream : 1;
@@ -203,9 +209,10 @@ struct job {
 /* ---- workers ---- */
 
 enum counter {
-	COUNT_REQUESTS, COUNT_CALLS, COUNT_FINISHED, COUNT_ABORTED, COUNT_REFUSED, COUNT_FAULTS, COUNT_ACTIVE,
-	COUNT_PROMPT, COUNT_CACHED, COUNT_GENERATED, COUNT_STOP, COUNT_LENGTH, COUNT_TTFT_US, COUNT_E2E_US,
-	COUNT_BYTES_IN, COUNT_BYTES_OUT, COUNT_QUERIES, COUNT_HITS, COUNT_ALL,
+	COUNT_REQUESTS, COUNT_CALLS, COUNT_FINISHED, COUNT_ABORTED, COUNT_REFUSED, COUNT_FAULTS,
+	COUNT_ACTIVE, COUNT_PROMPT, COUNT_CACHED, COUNT_GENERATED, COUNT_STOP, COUNT_LENGTH,
+	COUNT_TTFT_US, COUNT_E2E_US, COUNT_BYTES_IN, COUNT_BYTES_OUT, COUNT_QUERIES, COUNT_HITS,
+	COUNT_ALL,
 };
 #define PATHS_MAX 64
 struct path_count {
@@ -304,8 +311,10 @@ uint16_t worker_port(const struct worker *w);
 void worker_stop(struct worker *w); /* on its thread, once its loop has ended */
 void sim_refuse(struct sim *sim, int64_t seconds); /* closes all listeners; from any worker */
 int64_t worker_now_us(const struct worker *w); /* as of the beginning of the loop's turn */
-void worker_send(struct worker *w, struct http_conn *c, int status, enum field_set set, struct str body);
-/* The buffer for an answer: empty, with room before it for a frame. worker_composed() is what stands in it since. */
+void worker_send(struct worker *w, struct http_conn *c, int status, enum field_set set,
+		 struct str body);
+/* The buffer for an answer: empty, with room before it for a frame. worker_composed() is what
+ * stands in it since. */
 struct buf *worker_compose(struct worker *w);
 struct str worker_composed(struct worker *w);
 /* Composes and sends an error. */
@@ -313,20 +322,24 @@ void worker_complain(struct worker *w, struct http_conn *c, const struct complai
 void error_put(const struct sim *sim, struct buf *out, const struct complaint *why);
 
 /* routes.c */
-const struct route *route_find(const struct sim *sim, struct request_line *line, bool *other_method);
-const char *route_name(const struct route *r);
+const struct route *route_find(const struct sim *sim, struct request_line *line,
+			       bool *other_method);
 
-/* request.c: reads a request into a job of which worker, conn and surface are set. False: an error was sent. */
+/* request.c: reads a request into a job of which worker, conn and surface are set. False: an error
+ * was sent. */
 bool request_read(struct job *j);
 void request_wants_init(struct worker *w);
-/* A header of the request that asks the simulator for something, by its name behind "x-sim-"; ptr NULL if absent. */
+/* A header of the request that asks the simulator for something, by its name behind "x-sim-"; ptr
+ * NULL if absent. */
 struct str request_knob(const struct http_conn *c, struct str name);
-/* For calls that do not generate: parses the body and finds the model. NULL: an error was sent. The tree lives in `a`. */
+/* For calls that do not generate: parses the body and finds the model. NULL: an error was sent. The
+ * tree lives in `a`. */
 const struct json *request_tree(struct worker *w, struct http_conn *c, struct arena *a,
 				const struct model **model, enum shape shape);
 void model_missing(struct worker *w, struct http_conn *c, struct str name, enum shape shape);
 /* Text, the tool's name and arguments of a tool call, into the job's arena. */
-bool tool_call_make(struct job *j, struct str tools, struct str choice, struct str messages, bool forced);
+bool tool_call_make(struct job *j, struct str tools, struct str choice, struct str messages,
+		    bool forced);
 
 /* engine.c: slots, the queue and time. The job may be gone after each of these. */
 void engine_run(struct job *j);
@@ -342,11 +355,12 @@ void stream_go(struct job *j);
 bool stream_head(struct job *j);
 
 /* openai.c: what other surfaces use of it */
-void id_put(const struct sim *sim, struct buf *out, uint64_t hash); /* of an answer, without its prefix */
+/* The id of an answer, without its prefix. */
+void id_put(const struct sim *sim, struct buf *out, uint64_t hash);
 int64_t job_created(const struct job *j);
 void job_text_put(struct job *j, struct buf *out, uint32_t choice); /* inside of a JSON string */
 bool job_next_piece(struct job *j, uint32_t choice, struct str *piece);
-void job_number_put(struct job *j, struct buf *out, int64_t n); /* of usage, as its fault bends it */
+void job_number_put(struct job *j, struct buf *out, int64_t n); /* of usage, as a fault bends it */
 void json_inside(struct buf *out, struct str text); /* a JSON string without its quotes */
 
 /* stats.c */

@@ -1,9 +1,10 @@
-/* stats.c - what the simulator says of itself under /sim: numbers, the log of the last requests, faults, and reset.
+/* stats.c - what the simulator says of itself under /sim: numbers, the log of the last requests,
+ * faults, and reset.
  *
  * Counters belong to a worker and are read by all; the log is shared under sim->lock.
  *
  *   GET  /sim/stats         {"requests":n, ..., "paths":{"/v1/chat/completions":n, ...}}
- *   GET  /sim/log?since=N   {"next":N', "entries":[...]}: those from number N on, at most the last 10,000
+ *   GET  /sim/log?since=N   {"next":N', "entries":[...]}: from number N on, of the last 10,000
  *   GET  /sim/faults        the rules; POST sets them (faults.h)
  *   POST /sim/reset         numbers, log, cache and rules as at the start
  *
@@ -41,10 +42,19 @@ static void write_log(struct job *j, int64_t now_us)
 	sim_lock(sim);
 	uint64_t seq = sim->log_seq++;
 	sim->log[seq % LOG_ENTRIES] = (struct log_entry){
-		.seq = seq, .hash = j->hash, .surface = j->surface, .model = j->model, .begun_us = j->begun_us,
-		.ended_us = now_us, .prompt_tokens = j->prompt_tokens, .cached_tokens = j->cached_tokens,
-		.completion_tokens = j->made * j->choices, .status = j->status, .fault = j->fault.kind,
-		.stream = j->stream, .aborted = j->aborted,
+		.seq = seq,
+		.hash = j->hash,
+		.surface = j->surface,
+		.model = j->model,
+		.begun_us = j->begun_us,
+		.ended_us = now_us,
+		.prompt_tokens = j->prompt_tokens,
+		.cached_tokens = j->cached_tokens,
+		.completion_tokens = j->made * j->choices,
+		.status = j->status,
+		.fault = j->fault.kind,
+		.stream = j->stream,
+		.aborted = j->aborted,
 	};
 	sim_unlock(sim);
 }
@@ -53,7 +63,8 @@ void stats_job(struct job *j)
 {
 	struct worker *w = j->worker;
 	int64_t now_us = clock_mono_us(), made = (int64_t)j->made * j->choices;
-	__atomic_store_n(&((struct model *)j->model)->used, !j->unload, __ATOMIC_RELAXED);
+	if (j->made > 0 || j->load)
+		__atomic_store_n(&((struct model *)j->model)->used, !j->unload, __ATOMIC_RELAXED);
 	worker_count(w, j->aborted ? COUNT_ABORTED : COUNT_FINISHED, 1);
 	worker_count(w, COUNT_PROMPT, j->prompt_tokens);
 	worker_count(w, COUNT_CACHED, j->cached_tokens);
@@ -74,7 +85,8 @@ static void put_paths(struct json_writer *jw, struct sim *sim)
 	json_put_key(jw, STR("paths"));
 	json_open_object(jw);
 	for (size_t i = 0; i < sim->worker_count; i++) {
-		for (struct path_count *p = sim->workers[i].paths; p < sim->workers[i].paths + PATHS_MAX; p++) {
+		for (struct path_count *p = sim->workers[i].paths;
+		     p < sim->workers[i].paths + PATHS_MAX; p++) {
 			const char *path = __atomic_load_n(&p->path, __ATOMIC_ACQUIRE);
 			uint64_t count = 0;
 			bool told = false;
@@ -82,9 +94,12 @@ static void put_paths(struct json_writer *jw, struct sim *sim)
 				break;
 			for (size_t k = 0; k < sim->worker_count; k++)
 				for (int m = 0; m < PATHS_MAX; m++)
-					if (__atomic_load_n(&sim->workers[k].paths[m].path, __ATOMIC_ACQUIRE) == path) {
+					if (__atomic_load_n(&sim->workers[k].paths[m].path,
+							    __ATOMIC_ACQUIRE) == path) {
 						told |= k < i;
-						count += __atomic_load_n(&sim->workers[k].paths[m].count, __ATOMIC_RELAXED);
+						count += __atomic_load_n(
+							&sim->workers[k].paths[m].count,
+							__ATOMIC_RELAXED);
 					}
 			if (!told && count > 0)
 				json_member_i64(jw, str_from(path), (int64_t)count);
@@ -99,13 +114,16 @@ static void put_numbers(struct json_writer *jw, struct sim *sim)
 		const char *name;
 		enum counter which;
 	} numbers[] = {
-		{"requests", COUNT_REQUESTS}, {"calls", COUNT_CALLS}, {"finished", COUNT_FINISHED},
-		{"aborted", COUNT_ABORTED}, {"refused", COUNT_REFUSED}, {"faults", COUNT_FAULTS},
-		{"prompt_tokens", COUNT_PROMPT}, {"cached_tokens", COUNT_CACHED}, {"tokens", COUNT_GENERATED},
-		{"bytes_in", COUNT_BYTES_IN}, {"bytes_out", COUNT_BYTES_OUT}, {"active", COUNT_ACTIVE},
+		{"requests", COUNT_REQUESTS},    {"calls", COUNT_CALLS},
+		{"finished", COUNT_FINISHED},    {"aborted", COUNT_ABORTED},
+		{"refused", COUNT_REFUSED},      {"faults", COUNT_FAULTS},
+		{"prompt_tokens", COUNT_PROMPT}, {"cached_tokens", COUNT_CACHED},
+		{"tokens", COUNT_GENERATED},     {"bytes_in", COUNT_BYTES_IN},
+		{"bytes_out", COUNT_BYTES_OUT},  {"active", COUNT_ACTIVE},
 	};
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
-		json_member_i64(jw, str_from(numbers[i].name), (int64_t)stats_sum(sim, numbers[i].which));
+		json_member_i64(jw, str_from(numbers[i].name),
+				(int64_t)stats_sum(sim, numbers[i].which));
 }
 
 static void stats_run(struct worker *w, struct http_conn *c, const struct request_line *line)
@@ -117,7 +135,8 @@ static void stats_run(struct worker *w, struct http_conn *c, const struct reques
 		struct worker *other = &sim->workers[i];
 		int64_t us = __atomic_load_n(&other->last_abort_us, __ATOMIC_RELAXED);
 		last_abort_us = us > last_abort_us ? us : last_abort_us;
-		connections += other == w ? w->server.conn_count : __atomic_load_n(&other->connections, __ATOMIC_RELAXED);
+		connections += other == w ? w->server.conn_count
+					  : __atomic_load_n(&other->connections, __ATOMIC_RELAXED);
 	}
 	json_writer_init(&jw, worker_compose(w));
 	json_open_object(&jw);
@@ -126,7 +145,8 @@ static void stats_run(struct worker *w, struct http_conn *c, const struct reques
 	sim_lock(sim);
 	json_member_i64(&jw, STR("running"), sim->engine.running);
 	json_member_i64(&jw, STR("waiting"), sim->engine.waiting_count);
-	json_member_i64(&jw, STR("cache_blocks"), sim->engine.cache ? (int64_t)cache_used(sim->engine.cache) : 0);
+	json_member_i64(&jw, STR("cache_blocks"),
+			sim->engine.cache ? (int64_t)cache_used(sim->engine.cache) : 0);
 	sim_unlock(sim);
 	json_member_i64(&jw, STR("connections"), connections);
 	json_member_i64(&jw, STR("last_abort_us"), last_abort_us);
@@ -145,11 +165,13 @@ static void put_entry(const struct sim *sim, struct buf *out, const struct log_e
 	id_put(sim, out, e->hash);
 	buf_addf(out, "\",\"surface\":\"%s\",\"model\":", e->surface->name);
 	buf_adds(out, e->model->json);
-	buf_addf(out, ",\"stream\":%s,\"prompt_tokens\":%u,\"cached_tokens\":%u,\"completion_tokens\":%u,\"aborted\":%s,"
+	buf_addf(out,
+		 ",\"stream\":%s,\"prompt_tokens\":%u,\"cached_tokens\":%u,\"completion_tokens\":%"
+		 "u,\"aborted\":%s,"
 		 "\"status\":%u,\"fault\":\"%s\",\"begun_us\":%lld,\"ended_us\":%lld}",
-		 e->stream ? "true" : "false", e->prompt_tokens, e->cached_tokens, e->completion_tokens,
-		 e->aborted ? "true" : "false", e->status, fault_info(e->fault)->name, (long long)e->begun_us,
-		 (long long)e->ended_us);
+		 e->stream ? "true" : "false", e->prompt_tokens, e->cached_tokens,
+		 e->completion_tokens, e->aborted ? "true" : "false", e->status,
+		 fault_info(e->fault)->name, (long long)e->begun_us, (long long)e->ended_us);
 }
 
 static void log_run(struct worker *w, struct http_conn *c, const struct request_line *line)
@@ -201,8 +223,10 @@ static void faults_post_run(struct worker *w, struct http_conn *c, const struct 
 	if (ok)
 		send_rules(w, c);
 	else
-		worker_complain(w, c, &(struct complaint){.status = 400, .type = "invalid_request_error",
-			.text = str_from(why)});
+		worker_complain(w, c,
+				&(struct complaint){.status = 400,
+						    .type = "invalid_request_error",
+						    .text = str_from(why)});
 }
 
 void stats_reset(struct sim *sim)
@@ -219,7 +243,8 @@ void stats_reset(struct sim *sim)
 	sim_lock(sim);
 	sim->log_seq = 1;
 	sim->rules.count = sim->options.rule_count;
-	memcpy(sim->rules.list, sim->options.rules, sim->options.rule_count * sizeof(*sim->options.rules));
+	memcpy(sim->rules.list, sim->options.rules,
+	       sim->options.rule_count * sizeof(*sim->options.rules));
 	__atomic_store_n(&sim->has_rules, sim->rules.count > 0, __ATOMIC_RELAXED);
 	if (sim->engine.cache)
 		cache_clear(sim->engine.cache);

@@ -1,6 +1,8 @@
-/* stream.c - sends an answer as it is made: the events that are due in one write, with back-pressure, and faults on the way.
+/* stream.c - sends an answer as it is made: the events that are due in one write, with
+ * back-pressure, and faults on the way.
  *
- * Token k of a stream is due k intervals after the first one. A stream that is late sends all that is due at once.
+ * Token k of a stream is due k intervals after the first one. A stream that is late sends all that
+ * is due at once.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -16,7 +18,8 @@ bool stream_head(struct job *j)
 	if (j->headed || !sim->dialect->early_head || fault_is(&j->fault, PHASE_WIRE))
 		return true;
 	j->headed = true;
-	return http_respond_begin(j->conn, 200, sim_fields(sim, j->surface->stream_fields), -1, STR_NONE);
+	return http_respond_begin(j->conn, 200, sim_fields(sim, j->surface->stream_fields), -1,
+				  STR_NONE);
 }
 
 /* False: the connection is broken; its end will be told. */
@@ -27,7 +30,8 @@ static bool send_part(struct job *j, struct str data)
 	if (j->headed)
 		return http_respond_body(j->conn, (char *)data.ptr, data.len, true);
 	j->headed = true;
-	return http_respond_begin(j->conn, 200, sim_fields(sim, j->surface->stream_fields), -1, data);
+	return http_respond_begin(j->conn, 200, sim_fields(sim, j->surface->stream_fields), -1,
+				  data);
 }
 
 static void send_last(struct job *j, struct str data)
@@ -74,12 +78,11 @@ static uint32_t due_tokens(const struct job *j)
 
 /* ---- faults ---- */
 
-static const char bad_events[] =
-	"data {no colon\n\n"
-	"event: \xff\xfe\n\n"
-	"data: {\"choices\":[{\"delta\":{\"content\":\"cut\n\n"
-	"unknown-field: 1\n\n"
-	"data:\n\n";
+static const char bad_events[] = "data {no colon\n\n"
+				 "event: \xff\xfe\n\n"
+				 "data: {\"choices\":[{\"delta\":{\"content\":\"cut\n\n"
+				 "unknown-field: 1\n\n"
+				 "data:\n\n";
 
 /* How many tokens may go out before the fault strikes. */
 static uint32_t fault_limit(const struct job *j)
@@ -160,7 +163,8 @@ static void finish(struct job *j, struct buf *out)
 
 static void wait_for_due(struct job *j)
 {
-	int64_t due_us = j->interval_us > 0 ? j->first_us + j->interval_us * j->made : clock_mono_us();
+	int64_t due_us =
+		j->interval_us > 0 ? j->first_us + j->interval_us * j->made : clock_mono_us();
 	pace_at(&j->worker->pacer, &j->pace, due_us);
 }
 

@@ -5,13 +5,16 @@
 
 #define DEPTH_MAX 8
 
-static void put_value(struct json_writer *w, struct arena *a, const struct json *schema, uint64_t hash, int depth);
+static void put_value(struct json_writer *w, struct arena *a, const struct json *schema,
+		      uint64_t hash, int depth);
 
-static void put_object(struct json_writer *w, struct arena *a, const struct json *schema, uint64_t hash, int depth)
+static void put_object(struct json_writer *w, struct arena *a, const struct json *schema,
+		       uint64_t hash, int depth)
 {
 	const struct json *properties = json_get(schema, STR("properties"));
 	json_open_object(w);
-	for (const struct json *p = properties ? properties->first : NULL; p && depth < DEPTH_MAX; p = p->next) {
+	for (const struct json *p = properties ? properties->first : NULL; p && depth < DEPTH_MAX;
+	     p = p->next) {
 		hash = text_mix(hash + 1);
 		json_put_key(w, json_key(a, p));
 		put_value(w, a, p, hash, depth + 1);
@@ -19,7 +22,8 @@ static void put_object(struct json_writer *w, struct arena *a, const struct json
 	json_close_object(w);
 }
 
-static void put_value(struct json_writer *w, struct arena *a, const struct json *schema, uint64_t hash, int depth)
+static void put_value(struct json_writer *w, struct arena *a, const struct json *schema,
+		      uint64_t hash, int depth)
 {
 	const struct json *options = json_get(schema, STR("enum"));
 	struct str type = json_text(a, json_get(schema, STR("type")));
@@ -57,20 +61,23 @@ static bool asks_for_it(struct arena *a, struct str messages)
 	if (str_search(messages, words) == messages.len)
 		return false;
 	const struct json *list = json_parse(a, messages, &fail), *last = NULL;
-	for (const struct json *m = list && list->type == JSON_ARRAY ? list->first : NULL; m; m = m->next)
+	for (const struct json *m = list && list->type == JSON_ARRAY ? list->first : NULL; m;
+	     m = m->next)
 		if (str_eq(json_text(a, json_get(m, STR("role"))), STR("user")))
 			last = m;
 	return last && str_search(last->raw, words) < last->raw.len;
 }
 
-bool tool_call_make(struct job *j, struct str tools, struct str choice, struct str messages, bool forced)
+bool tool_call_make(struct job *j, struct str tools, struct str choice, struct str messages,
+		    bool forced)
 {
 	struct json_fail fail;
 	if (!forced && !asks_for_it(&j->arena, messages))
 		return false;
 	const struct json *list = json_parse(&j->arena, tools, &fail);
 	const struct json *chosen = choice.len ? json_parse(&j->arena, choice, &fail) : NULL;
-	struct str name = json_text(&j->arena, json_get(json_get(chosen, STR("function")), STR("name")));
+	struct str name =
+		json_text(&j->arena, json_get(json_get(chosen, STR("function")), STR("name")));
 	const struct json *f = list ? pick(&j->arena, list, name) : NULL;
 	if (!f)
 		return false;

@@ -1,4 +1,5 @@
-/* worker.c - one thread's loop and server: takes requests, finds what answers them, sends what was composed.
+/* worker.c - one thread's loop and server: takes requests, finds what answers them, sends what was
+ * composed.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -6,10 +7,10 @@
 #include "base/clock.h"
 #include "net/resolve.h"
 
-#define OUT_MAX     (256u << 20)
-#define MAX_BODY    (512u << 20)
-#define REOPEN_MS   50
-#define PUBLISH_MS  100
+#define OUT_MAX    (256u << 20)
+#define MAX_BODY   (512u << 20)
+#define REOPEN_MS  50
+#define PUBLISH_MS 100
 
 static struct worker *worker_of(struct http_conn *c)
 {
@@ -37,9 +38,34 @@ struct str worker_composed(struct worker *w)
 	return str_of(w->out.ptr + HTTP_ROOM, w->out.len - HTTP_ROOM);
 }
 
-void worker_send(struct worker *w, struct http_conn *c, int status, enum field_set set, struct str body)
+/* A fault that takes time, or cuts: the answer becomes a job like those that are generated. */
+static void send_with_fault(struct worker *w, struct http_conn *c, enum field_set set,
+			    struct str body)
+{
+	struct job j = {.worker = w,
+			.conn = c,
+			.surface = &surface_fixed,
+			.model = &w->sim->models[0],
+			.model_json = w->sim->models[0].json,
+			.fault = w->fault,
+			.status = 200,
+			.source = SOURCE_TEXT,
+			.text = body,
+			.choices = 1,
+			.fields = (uint8_t)set,
+			.begun_us = clock_mono_us()};
+	arena_init(&j.arena, 256);
+	engine_run(&j);
+}
+
+void worker_send(struct worker *w, struct http_conn *c, int status, enum field_set set,
+		 struct str body)
 {
 	struct str fields = sim_fields(w->sim, set);
+	if (status == 200 && fault_is(&w->fault, PHASE_RUN)) {
+		send_with_fault(w, c, set, body);
+		return;
+	}
 	worker_count(w, COUNT_BYTES_OUT, (int64_t)body.len);
 	if (status == 200 && fault_is(&w->fault, PHASE_WIRE))
 		fault_send(w, c, &w->fault, fields, body);
@@ -53,12 +79,12 @@ void error_put(const struct sim *sim, struct buf *out, const struct complaint *w
 		sim->dialect->error(out, why);
 		return;
 	}
-	const char *type = why->status == 404 ? "not_found_error" :
-			   why->status == 401 ? "authentication_error" :
-			   why->status == 429 ? "rate_limit_error" :
-			   why->status < 500  ? "invalid_request_error" :
-			   why->status == 529 ? "overloaded_error" :
-						"api_error";
+	const char *type = why->status == 404   ? "not_found_error"
+			   : why->status == 401 ? "authentication_error"
+			   : why->status == 429 ? "rate_limit_error"
+			   : why->status < 500  ? "invalid_request_error"
+			   : why->status == 529 ? "overloaded_error"
+						: "api_error";
 	buf_addf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", type);
 	json_quote(out, why->text);
 	BUF_ADD(out, "},\"request_id\":\"req_sim\"}");
@@ -81,13 +107,14 @@ static enum shape shape_of(struct str path)
 	return str_starts(path, STR("/v1/messages")) ? SHAPE_ANTHROPIC : SHAPE_OPENAI;
 }
 
-static void no_route(struct worker *w, struct http_conn *c, const struct request_line *line, bool other_method)
+static void no_route(struct worker *w, struct http_conn *c, const struct request_line *line,
+		     bool other_method)
 {
 	struct buf text;
 	buf_init(&text, 16 * 1024);
 	if (str_eq(str_from(w->sim->dialect->name), STR("lmstudio"))) {
-		buf_addf(&text, "Unexpected endpoint or method. (%s %.*s)", http_method_name(line->method),
-			 STR_ARG(line->path));
+		buf_addf(&text, "Unexpected endpoint or method. (%s %.*s)",
+			 http_method_name(line->method), STR_ARG(line->path));
 		struct buf *out = worker_compose(w);
 		BUF_ADD(out, "{\"error\":");
 		json_quote(out, buf_str(&text));
@@ -96,44 +123,62 @@ static void no_route(struct worker *w, struct http_conn *c, const struct request
 	} else {
 		buf_addf(&text, "%s (%s %.*s)", other_method ? "Method not allowed" : "Invalid URL",
 			 http_method_name(line->method), STR_ARG(line->path));
-		worker_complain(w, c, &(struct complaint){
-			.status = other_method ? 405 : 404, .shape = line->shape, .text = buf_str(&text),
-			.type = "invalid_request_error",
-			.code = other_method ? "method_not_supported" : "unknown_url"});
+		worker_complain(w, c,
+				&(struct complaint){.status = other_method ? 405 : 404,
+						    .shape = line->shape,
+						    .text = buf_str(&text),
+						    .type = "invalid_request_error",
+						    .code = other_method ? "method_not_supported"
+									 : "unknown_url"});
 	}
 	buf_release(&text);
 }
 
 static bool authorised(struct worker *w, struct http_conn *c, const struct request_line *line)
 {
-	struct str key = w->sim->options.api_key, given = http_head_get(c->head, STR("authorization"));
+	struct str key = w->sim->options.api_key,
+		   given = http_head_get(c->head, STR("authorization"));
 	if (key.len == 0 || !str_starts(line->path, STR("/v1")))
 		return true;
 	if (str_istarts(given, STR("bearer ")) && str_eq(str_trim(str_skip(given, 7)), key))
 		return true;
 	if (str_eq(http_head_get(c->head, STR("x-api-key")), key))
 		return true;
-	worker_complain(w, c, &(struct complaint){
-		.status = 401, .shape = line->shape, .type = "invalid_request_error",
-		.code = "invalid_api_key", .text = STR("Incorrect API key provided")});
+	worker_complain(w, c,
+			&(struct complaint){.status = 401,
+					    .shape = line->shape,
+					    .type = "invalid_request_error",
+					    .code = "invalid_api_key",
+					    .text = STR("Incorrect API key provided")});
 	return false;
 }
 
-static struct fault fault_of(struct worker *w, struct http_conn *c, bool call)
+/* False: the request asks for a fault that is not known, and was told so. */
+static bool fault_of(struct worker *w, struct http_conn *c, bool call, struct fault *f)
 {
-	struct fault f = {0};
 	struct str asked = request_knob(c, STR("fault"));
-	if (asked.ptr && fault_parse(asked, &f))
-		return f;
+	if (asked.len > 0 && !fault_parse(asked, f)) {
+		worker_complain(
+			w, c,
+			&(struct complaint){
+				.status = 400,
+				.type = "invalid_request_error",
+				.param = "x-sim-fault",
+				.text = STR("x-sim-fault names no fault; see valet-sim --help")});
+		return false;
+	}
+	if (asked.len > 0)
+		return true;
 	if (__atomic_load_n(&w->sim->has_rules, __ATOMIC_RELAXED)) {
 		sim_lock(w->sim);
-		f = fault_pick(&w->sim->rules, call);
+		*f = fault_pick(&w->sim->rules, call);
 		sim_unlock(w->sim);
 	}
-	return f;
+	return true;
 }
 
-static void generate(struct worker *w, struct http_conn *c, const struct surface *surface, struct fault f)
+static void generate(struct worker *w, struct http_conn *c, const struct surface *surface,
+		     struct fault f)
 {
 	struct job j = {.worker = w, .conn = c, .surface = surface, .fault = f, .status = 200};
 	j.begun_us = clock_mono_us();
@@ -144,12 +189,13 @@ static void generate(struct worker *w, struct http_conn *c, const struct surface
 		arena_release(&j.arena);
 }
 
-static void answer(struct worker *w, struct http_conn *c, const struct route *r, const struct request_line *line)
+static void answer(struct worker *w, struct http_conn *c, const struct route *r,
+		   const struct request_line *line)
 {
 	bool own = str_starts(line->path, STR("/sim/")), call = line->method == METHOD_POST;
 	struct fault f = {0};
-	if (!own)
-		f = fault_of(w, c, r->surface || call);
+	if (!own && !fault_of(w, c, r->surface || call, &f))
+		return;
 	if (f.kind != FAULT_NONE)
 		worker_count(w, COUNT_FAULTS, 1);
 	if (fault_is(&f, PHASE_EARLY)) {
@@ -172,7 +218,8 @@ static void on_request(struct http_conn *c)
 	size_t question = str_find(url, '?');
 	struct request_line line = {
 		.method = (enum http_method)c->head->method,
-		.path = str_head(url, question), .query = str_skip(url, question + 1),
+		.path = str_head(url, question),
+		.query = str_skip(url, question + 1),
 	};
 	bool other_method;
 	line.shape = shape_of(line.path);
@@ -203,8 +250,10 @@ static void on_drained(struct http_conn *c)
 
 static void on_refuse(struct http_conn *c, int status, const char *why)
 {
-	worker_complain(worker_of(c), c, &(struct complaint){
-		.status = status, .type = "invalid_request_error", .text = str_from(why)});
+	worker_complain(worker_of(c), c,
+			&(struct complaint){.status = status,
+					    .type = "invalid_request_error",
+					    .text = str_from(why)});
 }
 
 static const struct http_server_events server_events = {
@@ -260,7 +309,8 @@ static void receive_refusal(struct message *m)
 
 void sim_refuse(struct sim *sim, int64_t seconds)
 {
-	__atomic_store_n(&sim->refuse_until_ms, clock_mono_us() / 1000 + seconds * 1000, __ATOMIC_RELAXED);
+	__atomic_store_n(&sim->refuse_until_ms, clock_mono_us() / 1000 + seconds * 1000,
+			 __ATOMIC_RELAXED);
 	for (size_t i = 0; i < sim->worker_count; i++) {
 		struct refusal *r = mem_zero(sizeof(*r));
 		r->m.receive = receive_refusal;

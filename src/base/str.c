@@ -10,10 +10,8 @@ static char lower(char c)
 	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-bool str_ieq(struct str a, struct str b)
+bool str_ieq_bytes(struct str a, struct str b)
 {
-	if (a.len != b.len)
-		return false;
 	for (size_t i = 0; i < a.len; i++)
 		if (lower(a.ptr[i]) != lower(b.ptr[i]))
 			return false;

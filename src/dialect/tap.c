@@ -13,50 +13,114 @@
 
 #define TOKENS_ABSURD (1ll << 32)
 
-static int64_t count_of(const struct json_want *w, struct usage *usage)
+/* ---- usage objects: valid JSON already, so they are only walked ---- */
+
+/* Behind the value at p. */
+static const char *value_end(const char *p, const char *end)
 {
-	int64_t n;
-	if (w->type == JSON_NONE || w->type == JSON_NULL)
-		return 0;
-	if (w->type != JSON_NUMBER || !json_raw_i64(w->value, &n) || n < 0 || n > TOKENS_ABSURD) {
-		usage->flagged = true;
-		return 0;
+	int depth = 0;
+	for (bool inside = false; p < end; p++) {
+		if (inside) {
+			p += *p == '\\';
+			inside = p < end && *p != '"';
+		} else if (*p == '"') {
+			inside = true;
+		} else if (*p == '{' || *p == '[') {
+			depth++;
+		} else if (*p == '}' || *p == ']') {
+			if (depth-- == 0)
+				break;
+		} else if (*p == ',' && depth == 0) {
+			break;
+		}
 	}
-	return n;
+	return p < end ? p : end;
 }
 
-static int64_t cached_of(const struct json_want *details, struct usage *usage)
+/* The next member of the object of which `*rest` is the inside. */
+static bool next_member(struct str *rest, struct str *name, struct str *value)
 {
-	struct json_want want = {.name = STR("cached_tokens")};
-	struct json_scan scan;
-	struct json_fail fail;
-	if (details->type != JSON_OBJECT || !json_scan(details->value, &want, 1, &scan, &fail))
+	const char *end = rest->ptr + rest->len, *p = rest->ptr;
+	while (p < end && *p != '"')
+		p++;
+	if (p == end)
+		return false;
+	const char *begin = ++p;
+	while (p < end && *p != '"')
+		p += *p == '\\' ? 2 : 1;
+	if (p >= end)
+		return false;
+	*name = str_of(begin, (size_t)(p - begin));
+	while (p < end && *p != ':')
+		p++;
+	const char *from = p < end ? p + 1 : end, *to = value_end(from, end);
+	*value = str_trim(str_of(from, (size_t)(to - from)));
+	*rest = str_of(to, (size_t)(end - to));
+	return true;
+}
+
+struct counts {
+	int64_t input, output, cached, created, total, told_cached;
+};
+
+static const struct {
+	struct str name;
+	size_t offset;
+} counted[] = { /* OpenAI's and Anthropic's words */
+	{STR_INIT("prompt_tokens"), offsetof(struct counts, input)},
+	{STR_INIT("input_tokens"), offsetof(struct counts, input)},
+	{STR_INIT("completion_tokens"), offsetof(struct counts, output)},
+	{STR_INIT("output_tokens"), offsetof(struct counts, output)},
+	{STR_INIT("total_tokens"), offsetof(struct counts, total)},
+	{STR_INIT("cached_tokens"), offsetof(struct counts, told_cached)},
+	{STR_INIT("cache_read_input_tokens"), offsetof(struct counts, cached)},
+	{STR_INIT("cache_creation_input_tokens"), offsetof(struct counts, created)},
+};
+
+static int64_t count_of(struct str value, struct usage *usage)
+{
+	int64_t n;
+	if (str_eq(value, STR("null")))
 		return 0;
-	return count_of(&want, usage);
+	if (json_raw_i64(value, &n) && n >= 0 && n <= TOKENS_ABSURD)
+		return n;
+	usage->flagged = true;
+	return 0;
+}
+
+static bool holds_details(struct str name, struct str value)
+{
+	return value.len > 1 && value.ptr[0] == '{' &&
+	       (str_eq(name, STR("prompt_tokens_details")) || str_eq(name, STR("input_tokens_details")));
+}
+
+static void read_counts(struct str object, struct counts *c, struct usage *usage)
+{
+	struct str rest = str_of(object.ptr + 1, object.len - 2), name, value;
+	while (next_member(&rest, &name, &value)) {
+		if (holds_details(name, value)) {
+			struct counts inner = {0};
+			read_counts(value, &inner, usage);
+			c->told_cached += inner.told_cached;
+			continue;
+		}
+		for (size_t i = 0; i < sizeof(counted) / sizeof(*counted); i++)
+			if (str_eq(name, counted[i].name))
+				*(int64_t *)((char *)c + counted[i].offset) = count_of(value, usage);
+	}
 }
 
 void tap_usage(struct str object, struct usage *usage)
 {
-	struct json_want w[] = {
-		{.name = STR("prompt_tokens")}, {.name = STR("completion_tokens")}, {.name = STR("input_tokens")},
-		{.name = STR("output_tokens")}, {.name = STR("prompt_tokens_details")},
-		{.name = STR("input_tokens_details")}, {.name = STR("cache_read_input_tokens")},
-		{.name = STR("cache_creation_input_tokens")}, {.name = STR("total_tokens")},
-	};
-	struct json_scan scan;
-	struct json_fail fail;
-	if (!json_scan(object, w, sizeof(w) / sizeof(*w), &scan, &fail) || scan.type != JSON_OBJECT)
-		return;
-	int64_t cache = count_of(&w[6], usage);
-	int64_t input = count_of(&w[0], usage) + count_of(&w[2], usage) + cache + count_of(&w[7], usage);
-	int64_t output = count_of(&w[1], usage) + count_of(&w[3], usage);
-	int64_t cached = cache + cached_of(&w[4], usage) + cached_of(&w[5], usage);
-	if (input == 0 && output == 0)
-		input = count_of(&w[8], usage); /* rerankers tell only a total */
+	struct counts c = {0};
+	read_counts(object, &c, usage);
+	c.input += c.cached + c.created; /* Anthropic's input leaves out what the cache gave or took */
+	if (c.input == 0 && c.output == 0)
+		c.input = c.total; /* rerankers tell only a total */
 	/* Anthropic tells the input first and the output at the end: what is told later and is not 0 holds */
-	usage->input = input ? input : usage->input;
-	usage->output = output ? output : usage->output;
-	usage->cached = cached ? cached : usage->cached;
+	usage->input = c.input ? c.input : usage->input;
+	usage->output = c.output ? c.output : usage->output;
+	usage->cached = c.cached + c.told_cached ? c.cached + c.told_cached : usage->cached;
 	usage->known = true;
 }
 

@@ -35,7 +35,7 @@ struct str tap_event_model(struct str event);
  * (some send one with status 200). */
 bool tap_whole(struct str body, struct usage *usage, struct str *model, bool *error);
 
-/* Reads a usage object in OpenAI's or Anthropic's words. */
+/* Reads a usage object, valid JSON of at least "{}", in OpenAI's or Anthropic's words. */
 void tap_usage(struct str object, struct usage *usage);
 /* Looks for the last "usage" object in the end of a large answer. */
 void tap_tail(struct str tail, struct usage *usage);

@@ -86,7 +86,7 @@ void upstream_send(struct upstream *u, const struct iovec *parts, int n);
 size_t upstream_backlog(const struct upstream *u);
 /* The request is complete and was a HEAD: the answer has no body. Before the answer comes. */
 void upstream_expect_no_body(struct upstream *u);
-void upstream_pause(struct upstream *u);  /* back-pressure: no `data` until resumed */
+void upstream_pause(struct upstream *u);  /* back-pressure: no `data` until resumed, but for what has been read already */
 void upstream_resume(struct upstream *u);
 /* Lets go: pools the connection if its answer ended in order, else closes it (the engine notices and stops). No event comes afterwards. */
 void upstream_put(struct upstream *u);

@@ -9,15 +9,32 @@
 #include <emmintrin.h>
 #endif
 
+#ifdef __SSE2__
+/* Which of the 16 bytes at `at` are CR or LF. */
+static inline __m128i ends_in(const char *at)
+{
+	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
+	return _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r')),
+			    _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')));
+}
+
+/* True if there is a CR or LF in the 64 bytes at `at`. */
+static inline bool ends_in_64(const char *at)
+{
+	__m128i first = _mm_or_si128(ends_in(at), ends_in(at + 16));
+	__m128i second = _mm_or_si128(ends_in(at + 32), ends_in(at + 48));
+	return _mm_movemask_epi8(_mm_or_si128(first, second)) != 0;
+}
+#endif
+
 /* The first CR or LF; `end` where there is none. */
 static const char *line_end(const char *at, const char *end)
 {
 #ifdef __SSE2__
-	const __m128i cr = _mm_set1_epi8('\r'), lf = _mm_set1_epi8('\n');
+	while (end - at >= 64 && !ends_in_64(at))
+		at += 64;
 	for (; end - at >= 16; at += 16) {
-		__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
-		__m128i hits = _mm_or_si128(_mm_cmpeq_epi8(bytes, cr), _mm_cmpeq_epi8(bytes, lf));
-		unsigned mask = (unsigned)_mm_movemask_epi8(hits);
+		unsigned mask = (unsigned)_mm_movemask_epi8(ends_in(at));
 		if (mask)
 			return at + __builtin_ctz(mask);
 	}

@@ -24,8 +24,11 @@ static void add_line(struct buf *b, struct str name, struct str value)
 {
 	buf_adds(b, name);
 	BUF_ADD(b, ": ");
-	for (size_t i = 0; i < value.len; i++) /* names of models come from outside: nothing may break the line */
-		buf_addc(b, value.ptr[i] >= ' ' && value.ptr[i] != 0x7f ? value.ptr[i] : '?');
+	size_t at = b->len;
+	buf_adds(b, value);
+	for (; at < b->len; at++) /* names of models come from outside: nothing may break the line */
+		if ((unsigned char)b->ptr[at] < ' ' || b->ptr[at] == 0x7f)
+			b->ptr[at] = '?';
 	BUF_ADD(b, "\r\n");
 }
 

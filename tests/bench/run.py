@@ -269,7 +269,8 @@ class Bench:
         return child
 
     def wait_answer(self, child, model):
-        argv = self.load_argv("fetch", child.port, {"model": model, "max_tokens": 1, "seconds": 5})
+        argv = self.load_argv("fetch", child.port, {"model": model, "max_tokens": 1, "seconds": 5,
+                                                     "header": ["x-sim-interval-ms: 0"]})
         end = time.monotonic() + 60
         while time.monotonic() < end:
             done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

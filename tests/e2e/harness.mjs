@@ -129,10 +129,10 @@ export async function collect(stream) {
 // ---- the simulated engine --------------------------------------------------------------------------------------------------
 
 export class Sim {
-  // options: models, slots, ttft (ms), rate (tokens a second), dialect, args
+  // options: models, slots, ttft (ms), rate (tokens a second; 0: as fast as it can), dialect, args
   static async start(options = {}) {
     const sim = new Sim();
-    sim.options = { models: ['m'], slots: 64, ttft: 0, rate: 100000, dialect: 'openai', args: [], ...options };
+    sim.options = { models: ['m'], slots: 64, ttft: 0, rate: 0, dialect: 'openai', args: [], ...options };
     sim.port = options.port ?? await freePort();
     sim.url = `http://127.0.0.1:${sim.port}`;
     await sim.restart();
@@ -271,7 +271,7 @@ function watch() {
       }
       fs.rmSync(valet.dir, { recursive: true, force: true });
     }
-    assert.equal(bad.length, 0, bad.join('\n'));
+    assert.equal(bad.length, 0, `after ${path.basename(process.argv[1])}: ` + bad.join('\n'));
   });
 }
 

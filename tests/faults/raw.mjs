@@ -28,7 +28,8 @@ class Connection {
     this.owner = owner;
     this.socket = socket;
     this.number = ++owner.connections;
-    this.pending = Buffer.alloc(0);
+    this.parts = [];
+    this.size = 0;
     this.heard = [];     // everything that came on it, unless it is one that only looks for models
     this.requests = 0;
     this.closed = new Promise((resolve) => socket.on('close', resolve));
@@ -57,35 +58,42 @@ class Connection {
   destroy() { this.socket.destroy(); }
 
   feed(data) {
-    this.pending = this.pending.length ? Buffer.concat([this.pending, data]) : data;
+    this.parts.push(data);
+    this.size += data.length;
+    while (this.current || this.takeHead()) {
+      const { current } = this, whole = current.head.length + current.length;
+      if (this.size < whole) return;
+      const bytes = this.join();
+      current.body = Buffer.from(bytes.subarray(current.head.length, whole));
+      this.keep(bytes.subarray(whole));
+      this.current = null;
+      this.owner.behave(this, current);
+    }
+  }
+
+  join() { return this.parts.length === 1 ? this.parts[0] : Buffer.concat(this.parts); }
+  keep(bytes) { [this.parts, this.size] = [bytes.length ? [bytes] : [], bytes.length]; }
+
+  // True: a call's head is here and its body is wanted.
+  takeHead() {
     for (;;) {
-      const end = this.pending.indexOf('\r\n\r\n');
-      if (end < 0) return;
-      const head = this.pending.subarray(0, end + 4).toString('latin1');
+      const bytes = this.join(), end = bytes.indexOf('\r\n\r\n');
+      if (this.size === 0 || end < 0) return false;
+      const head = bytes.subarray(0, end + 4).toString('latin1'), [method, path] = head.split(' ', 2);
       if (this.probe(head)) {
-        this.pending = this.pending.subarray(end + 4);
+        this.keep(bytes.subarray(end + 4));
         continue;
       }
       const length = Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1] ?? 0);
-      const [method, path] = head.split(' ', 2);
-      const request = { method, path, head, length, body: null, at: performance.now() };
-      if (!this.announced) {
-        this.announced = true;
-        this.owner.calls.push(request);
-        this.requests++;
-        if (this.owner.atHead?.(this, request)) return;
-      }
-      if (this.pending.length < end + 4 + length) return;
-      this.announced = false;
-      const told = this.owner.calls.findLast((call) => call.head === head && call.body === null) ?? request;
-      told.body = Buffer.from(this.pending.subarray(end + 4, end + 4 + length));
-      this.pending = this.pending.subarray(end + 4 + length);
-      this.owner.behave(this, told);
+      this.current = { method, path, head, length, body: null, at: performance.now(), connection: this };
+      this.owner.calls.push(this.current);
+      this.requests++;
+      return !this.owner.atHead?.(this, this.current);
     }
   }
 
   probe(head) {
-    if (this.announced || !PROBE.test(head) || !PROBE_PATHS.has(head.split(' ', 2)[1])) return false;
+    if (!PROBE.test(head) || !PROBE_PATHS.has(head.split(' ', 2)[1])) return false;
     this.heard = [];
     const list = JSON.stringify({ object: 'list', data: this.owner.models.map((id) => ({ id, object: 'model' })) });
     this.answer(list);

@@ -206,6 +206,20 @@ static void test_sse_length(void **state)
 	assert_int_equal(event_length("\r\ndata: x\n\n"), 2);
 }
 
+/* Line ends at every place of long lines: the wide steps and the narrow ones find the same. */
+static void test_sse_long_lines(void **state)
+{
+	for (size_t n = 0; n < 300; n++) {
+		char text[304];
+		memset(text, 'x', sizeof(text));
+		memcpy(text + n, "\n\r\n", 3);
+		struct str s = exact(str_of(text, n + 3));
+		assert_int_equal(sse_event_length(s), n ? n + 3 : 1);
+		assert_int_equal(sse_event_length(str_head(s, n + 1)), n ? 0 : 1);
+		release(s);
+	}
+}
+
 /* The same events, whatever the pieces in which the bytes come. */
 static void test_sse_splits(void **state)
 {
@@ -281,8 +295,9 @@ static void test_multipart_boundary(void **state)
 		"multipart/mixed; boundary=a",
 		"multipart/form-data; boundary=a\"b\"",
 		"multipart/form-data; boundary=\"a\\b\"",
-		"multipart/form-data; "
-		"boundary=01234567890123456789012345678901234567890123456789012345678901234567890",
+		("multipart/form-data; "
+		 "boundary="
+		 "01234567890123456789012345678901234567890123456789012345678901234567890"),
 	};
 	for (size_t i = 0; i < COUNT(bad); i++)
 		if (multipart_boundary(str_from(bad[i])).ptr)
@@ -537,6 +552,7 @@ int main(void)
 		cmocka_unit_test(test_url_query),
 		cmocka_unit_test(test_url_escapes),
 		cmocka_unit_test(test_sse_length),
+		cmocka_unit_test(test_sse_long_lines),
 		cmocka_unit_test(test_sse_splits),
 		cmocka_unit_test(test_sse_lines),
 		cmocka_unit_test(test_multipart_boundary),

@@ -762,7 +762,7 @@ struct call {
 	struct upstream *up;
 	int heads, ends, failures, datas;
 	int status;
-	bool put_at_end, pause_at_head;
+	bool put_at_end;
 	enum upstream_failure how;
 	struct buf body;
 };
@@ -772,8 +772,6 @@ static void call_head(struct upstream *u, const struct http_head *h)
 	struct call *c = u->user;
 	c->heads++;
 	c->status = h->status;
-	if (c->pause_at_head)
-		upstream_pause(u);
 }
 
 static void call_data(struct upstream *u, char *data, size_t len, bool last)
@@ -809,7 +807,7 @@ static const struct upstream_events call_events = {
 
 static void call_begin(struct call *c, struct origin *o, const char *request)
 {
-	*c = (struct call){.put_at_end = c->put_at_end, .pause_at_head = c->pause_at_head};
+	*c = (struct call){.put_at_end = c->put_at_end};
 	buf_init(&c->body, 64 * MIB);
 	c->up = upstream_get(o, &call_events, c, false);
 	struct iovec parts[2] = {{(char *)(uintptr_t)request, 3},
