@@ -21,9 +21,14 @@ static enum engine_kind kind_of(enum target_kind kind)
 
 static size_t collect(struct control *c, struct catalog_engine *list)
 {
+	static const struct engine_models none;
 	size_t n = 0;
+	for (size_t i = 0; !c->discovery && i < c->settings->target_count; i++) { /* nobody has looked yet: what the settings say holds */
+		const struct target_conf *t = &c->settings->targets[i];
+		list[n++] = (struct catalog_engine){t->name, t->url_text, kind_of(t->kind), ENGINE_PENDING, &none, t};
+	}
 	if (!c->discovery)
-		return 0;
+		return n;
 	for (const struct engine *e = discovery_next(c->discovery, NULL); e; e = discovery_next(c->discovery, e))
 		list[n++] = (struct catalog_engine){
 			.name = str_from(e->name), .url = str_from(e->url), .kind = e->kind, .up = e->state,

@@ -64,6 +64,7 @@ static void apply(struct control *c, struct settings *s)
 	for (size_t i = 0; i < n; i++)
 		places[i] = s->discover.items[i].text;
 	discovery_set_places(c->discovery, s->discovery, places, n);
+	discovery_set_times(c->discovery, s->discovery_interval_ms, s->discovery_grace_ms);
 	control_set_targets(c);
 	control_publish(c); /* what does not depend on engines holds at once */
 	settings_free(old);

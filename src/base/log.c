@@ -229,7 +229,7 @@ static void add_json(struct buf *b, enum log_level level, const char *time, stru
 	buf_addc(b, '\n');
 }
 
-static void log_it(enum log_level level, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void log_it(enum log_level level, const char *format, va_list args)
 {
 	char raw[2048], clean[2048], time[24];
 	if (!log_wants(level))

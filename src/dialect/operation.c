@@ -42,6 +42,8 @@ static struct str drop_slashes(struct str path)
 static struct str drop_version(struct str path)
 {
 	path = drop_slashes(path);
+	if (str_starts(path, STR("/api/v1/")))
+		path = str_skip(path, 4);
 	if (str_starts(path, STR("/v2/rerank")))
 		return str_skip(path, 3);
 	while (str_starts(path, STR("/v1")) && (path.len == 3 || path.ptr[3] == '/'))

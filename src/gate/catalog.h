@@ -70,6 +70,7 @@ struct catalog {
 	/* from the settings: what workers need of them */
 	struct str_list cors;
 	bool cors_any;
+	struct str_list forward_headers; /* globs, in small letters */
 	bool log_requests;
 	bool guard;              /* every listener is on loopback: refuse names of other hosts */
 	bool ready;              /* the first look at all places is over */

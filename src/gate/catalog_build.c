@@ -268,13 +268,29 @@ static void add_aliases(struct builder *b)
 	}
 }
 
+static struct str_list copy_list(struct arena *a, const struct str_list *from)
+{
+	struct str_list to = {arena_alloc(a, (from->count + 1) * sizeof(*to.items)), from->count};
+	for (size_t i = 0; i < from->count; i++)
+		to.items[i] = arena_dup(a, from->items[i]);
+	return to;
+}
+
+/* Names of fields are compared in small letters. */
+static void lower(const struct str_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		for (char *c = (char *)list->items[i].ptr; *c; c++)
+			*c = *c >= 'A' && *c <= 'Z' ? (char)(*c | 0x20) : *c;
+}
+
 static void copy_settings(struct catalog *c, const struct settings *s)
 {
-	c->cors.items = arena_alloc(&c->arena, (s->cors.count + 1) * sizeof(*c->cors.items));
-	for (size_t i = 0; i < s->cors.count; i++) {
-		c->cors.items[c->cors.count++] = arena_dup(&c->arena, s->cors.items[i]);
+	c->cors = copy_list(&c->arena, &s->cors);
+	for (size_t i = 0; i < s->cors.count; i++)
 		c->cors_any |= str_eq(s->cors.items[i], STR("*"));
-	}
+	c->forward_headers = copy_list(&c->arena, &s->forward_headers);
+	lower(&c->forward_headers);
 	c->log_requests = s->log.requests;
 	c->guard = true;
 	for (size_t i = 0; i < s->listen.count; i++)

@@ -107,6 +107,7 @@ struct settings {
 	enum auth_mode auth;
 	int64_t workers;                      /* 0: by number of cores, at most 4 */
 	struct str_list cors;                 /* globs of origins ("*": all); none: off */
+	struct str_list forward_headers;      /* globs, of further headers that engines get */
 	bool discovery;
 	struct str_list discover_texts;
 	struct settings_addresses discover;

@@ -213,6 +213,10 @@ static const struct field settings_fields[] = {
 	 .help = "Which web pages may call Valet from a browser (* allowed inside an origin). "
 		 "`local`: apps and pages of this host (Obsidian, Tauri, Ionic, Capacitor, VS "
 		 "Code, localhost); may stand in a list with others."},
+	{"forward_headers", FIELD_STR_LIST, AT(settings, forward_headers), .min = 1, .max = 100,
+	 .expects = "header names (* allowed)",
+	 .help = "Further headers of clients that go on to engines, such as `x-openwebui-user-*`. What "
+		 "the APIs themselves define goes on anyway; credentials, cookies and origins never do."},
 	{"discovery", FIELD_BOOL, AT(settings, discovery), .standard = "on",
 	 .help = "Looks for engines at their usual ports on this host."},
 	{"discover", FIELD_STR_LIST, AT(settings, discover_texts), .check = check_discover,

@@ -57,11 +57,17 @@ static void lose(struct http_conn *c, bool reset)
 	conn_close(c, reset);
 }
 
+/* Other threads read the number for /metrics. */
+static void count_conns(struct http_server *s, int by)
+{
+	__atomic_store_n(&s->conn_count, s->conn_count + (uint32_t)by, __ATOMIC_RELAXED);
+}
+
 static void on_closed(struct stream *s)
 {
 	struct http_conn *c = CONTAINER_OF(s, struct http_conn, stream);
 	list_remove(&c->link);
-	c->server->conn_count--;
+	count_conns(c->server, -1);
 	free(c);
 }
 
@@ -492,7 +498,7 @@ void http_conn_open(struct http_server *server, int fd)
 		return;
 	}
 	list_push_back(&server->conns, &c->link);
-	server->conn_count++;
+	count_conns(server, 1);
 	set_state(c, CONN_HEAD);
 	timer_start(server->loop, &c->timer, CONN_LOOK_MS);
 }

@@ -91,12 +91,34 @@ static const struct str forwarded[] = {
 	STR_INIT("idempotency-key"), STR_INIT("http-referer"), STR_INIT("x-title"),
 };
 
-static bool is_forwarded(struct str name)
+/* Never, whatever the settings say: ours to set, or nobody's business upstream. */
+static const struct str withheld[] = {
+	STR_INIT("authorization"), STR_INIT("x-api-key"), STR_INIT("api-key"), STR_INIT("cookie"), STR_INIT("origin"), STR_INIT("host"),
+	STR_INIT("content-length"), STR_INIT("transfer-encoding"), STR_INIT("connection"), STR_INIT("expect"), STR_INIT("upgrade"),
+	STR_INIT("te"), STR_INIT("trailer"), STR_INIT("keep-alive"), STR_INIT("accept"), STR_INIT("accept-encoding"),
+	STR_INIT("content-encoding"), STR_INIT("x-request-id"), STR_INIT("x-goog-api-key"),
+};
+
+static bool is_in(struct str name, const struct str *list, size_t n)
 {
-	for (size_t i = 0; i < sizeof(forwarded) / sizeof(*forwarded); i++)
-		if (name.len == forwarded[i].len && str_ieq(name, forwarded[i]))
+	for (size_t i = 0; i < n; i++)
+		if (str_ieq(name, list[i]))
 			return true;
-	return str_istarts(name, STR("x-sim-")); /* knobs of the simulator */
+	return false;
+}
+#define IS_IN(name, list) is_in((name), (list), sizeof(list) / sizeof(*(list)))
+
+static bool is_wanted(const struct catalog *c, struct str name)
+{
+	char small[128];
+	if (c->forward_headers.count == 0 || name.len > sizeof(small) || IS_IN(name, withheld))
+		return false;
+	for (size_t i = 0; i < name.len; i++)
+		small[i] = name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? (char)(name.ptr[i] | 0x20) : name.ptr[i];
+	for (size_t i = 0; i < c->forward_headers.count; i++)
+		if (str_glob(c->forward_headers.items[i], str_of(small, name.len)))
+			return true;
+	return false;
 }
 
 static void add_forwarded(struct request *r, struct buf *out)
@@ -104,7 +126,7 @@ static void add_forwarded(struct request *r, struct buf *out)
 	const struct http_head *h = r->conn->head;
 	for (uint32_t i = 0; i < h->field_count; i++) {
 		struct str name = http_field_name(h, &h->fields[i]);
-		if (!is_forwarded(name))
+		if (!IS_IN(name, forwarded) && !is_wanted(r->catalog, name))
 			continue;
 		buf_adds(out, name);
 		BUF_ADD(out, ": ");
@@ -167,7 +189,9 @@ static void send_more(struct request *r)
 static void plan_times(struct request *r, const struct catalog_target *t)
 {
 	int64_t now_ms = loop_now_ms(&r->worker->loop), beat = r->catalog->heartbeat_ms;
-	r->deadline_ms = now_ms + t->timeouts.first_byte_ms;
+	if (r->total_ms == 0)
+		r->total_ms = now_ms + t->timeouts.total_ms;
+	r->deadline_ms = now_ms + t->timeouts.first_byte_ms < r->total_ms ? now_ms + t->timeouts.first_byte_ms : r->total_ms;
 	if (r->beat_ms == 0)
 		r->beat_ms = r->facts.stream && beat ? now_ms + beat : INT64_MAX;
 	int64_t first = r->beat_ms < r->deadline_ms ? r->beat_ms : r->deadline_ms;

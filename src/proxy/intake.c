@@ -91,6 +91,10 @@ static const struct step *admit_ready(struct request *r)
 static const struct step *no_such_model(struct request *r, struct str name)
 {
 	struct buf near;
+	if (!r->catalog->ready) { /* engines have not been looked at yet */
+		r->retry_after_ms = 1000;
+		return request_fail(r, ERROR_NO_TARGET, STR("the gateway has just started and is still looking for engines"));
+	}
 	buf_init(&near, 4096);
 	catalog_near(r->catalog, name, &near);
 	const struct step *next = request_failf(r, ERROR_MODEL_NOT_FOUND, "the model '%.*s' does not exist%.*s",

@@ -28,6 +28,9 @@ static enum error error_of(enum upstream_failure how)
 const struct step *judge_elsewhere(struct request *r, const struct step *failed)
 {
 	count(&request_series(r)->attempts_failed);
+	if (r->streaming)
+		count_down(&request_series(r)->streams);
+	r->streaming = false;
 	request_attempt(r)->error = r->error;
 	request_end_attempt(r, true);
 	buf_clear(&r->hold);

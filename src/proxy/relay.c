@@ -17,14 +17,11 @@
 
 void relay_begin(struct request *r)
 {
-	struct attempt *a = request_attempt(r);
-	int64_t now_ms = loop_now_ms(&r->worker->loop);
-	if (r->mode == RELAY_EVENTS) {
-		r->streaming = true;
-		count(&request_series(r)->streams);
-		count(&request_series(r)->streams_total);
-	}
-	r->total_ms = now_ms + a->place->target->timeouts.total_ms;
+	if (r->mode != RELAY_EVENTS)
+		return;
+	r->streaming = true;
+	count(&request_series(r)->streams);
+	count(&request_series(r)->streams_total);
 }
 
 /* ---- to the client ---- */
@@ -245,11 +242,21 @@ static const struct step *relay(struct request *r)
 	}
 }
 
+/* The clock of a body starts when it is not complete at once; until the first event of a stream the one of HEAD goes on. */
+static const struct step *watched(struct request *r, const struct step *next)
+{
+	if (next == STEP_WAIT && !r->watching && (r->mode != RELAY_EVENTS || r->first_us)) {
+		r->watching = true;
+		timer_start(&r->worker->loop, &r->timer, LOOK_MS);
+	}
+	return next;
+}
+
 const struct step *step_relay(struct request *r)
 {
 	if (r->data_len > 0 || r->data_last || r->ended) {
 		r->progress_ms = loop_now_ms(&r->worker->loop);
-		return relay(r);
+		return watched(r, relay(r));
 	}
 	if (r->upstream_failed)
 		return broken(r);

@@ -6,7 +6,7 @@
 
 #include "proxy/request.h"
 
-/* An answer was taken: sets the clock of its body. */
+/* An answer was taken: counts a stream. */
 void relay_begin(struct request *r);
 /* A comment to a client that waits for its first event; begins the answer if need be. */
 void relay_heartbeat(struct request *r);

@@ -117,4 +117,5 @@ void request_end_attempt(struct request *r, bool spoil)
 	r->upstream_failed = r->ended = r->data_last = false;
 	r->answer = NULL;
 	r->data_len = 0;
+	r->watching = false;
 }

@@ -190,7 +190,7 @@ export class Valet {
 
   // The settings as text; `config` overrides what the harness would write.
   text(config = {}) {
-    return this.options.yaml ?? yaml({ listen: `127.0.0.1:${this.port}`, admin_listen: `127.0.0.1:${this.adminPort}`, discovery: 'off',
+    return this.options.yaml ?? yaml({ listen: `127.0.0.1:${this.port}`, admin_listen: `127.0.0.1:${this.adminPort}`, discovery: 'off', forward_headers: ['x-sim-*'],
       targets: this.targets, ...this.options.config, ...config }).slice(1);
   }
 

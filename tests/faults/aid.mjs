@@ -177,12 +177,16 @@ async function steady(valet) {
   }).then((found) => found.count);
 }
 
-// A case on `valet`: the body, then a healthy call that succeeds, then the descriptors are those of before. `calm` makes the upstreams healthy again.
+// A case on `valet`: the body, then a healthy call that succeeds, then the descriptors are those of before. `calm` makes the upstreams healthy, before and after.
 export function faultTest(valet, name, body, { calm = () => {}, model = 'm', retry = true } = {}) {
   test(name, async (t) => {
-    const before = await steady(valet);
-    await body(t);
     await calm();
+    const before = await steady(valet);
+    try {
+      await body(t);
+    } finally {
+      await calm();
+    }
     const well = async () => {
       const answer = await ask(valet, { body: chat({ model, max_tokens: 2 }), limitMs: 10000 * slow });
       return answer.status === 200 && answer.whole && JSON.parse(answer.text).choices.length === 1;
@@ -207,7 +211,7 @@ export async function withRaw(raws = [{}], options = {}) {
   const upstreams = [];
   for (const raw of raws) upstreams.push(await Raw.start(raw));
   const targets = upstreams.map((raw, i) => ({ url: raw.url, ...options.targets?.[i] }));
-  const valet = await start({ ...options, targets, config: { ...later, ...options.config } });
+  const valet = await start({ ...options, targets: [...targets, ...options.more ?? []], config: { ...later, ...options.config } });
   valet.upstreams = upstreams;
   after(() => Promise.all(upstreams.map((raw) => raw.stop())));
   return { valet, raw: upstreams[0], raws: upstreams };
