@@ -15,8 +15,8 @@
 
 /* ---- usage objects: valid JSON already, so they are only walked ---- */
 
-/* Behind the value at p. */
-static const char *value_end(const char *p, const char *end)
+/* Behind the container or string at p. */
+static const char *nested_end(const char *p, const char *end)
 {
 	int depth = 0;
 	for (bool inside = false; p < end; p++) {
@@ -28,34 +28,37 @@ static const char *value_end(const char *p, const char *end)
 		} else if (*p == '{' || *p == '[') {
 			depth++;
 		} else if (*p == '}' || *p == ']') {
-			if (depth-- == 0)
-				break;
-		} else if (*p == ',' && depth == 0) {
-			break;
+			depth--;
 		}
+		if (depth == 0 && !inside)
+			break;
 	}
-	return p < end ? p : end;
+	return p < end ? p + 1 : end;
+}
+
+/* Behind the value at p. */
+static const char *value_end(const char *p, const char *end)
+{
+	if (p < end && (*p == '{' || *p == '[' || *p == '"'))
+		return nested_end(p, end);
+	while (p < end && *p != ',' && *p > ' ')
+		p++;
+	return p;
 }
 
 /* The next member of the object of which `*rest` is the inside. */
 static bool next_member(struct str *rest, struct str *name, struct str *value)
 {
-	const char *end = rest->ptr + rest->len, *p = rest->ptr;
-	while (p < end && *p != '"')
-		p++;
-	if (p == end)
+	const char *end = rest->ptr + rest->len, *p = memchr(rest->ptr, '"', rest->len);
+	if (!p)
 		return false;
-	const char *begin = ++p;
-	while (p < end && *p != '"')
-		p += *p == '\\' ? 2 : 1;
-	if (p >= end)
-		return false;
-	*name = str_of(begin, (size_t)(p - begin));
-	while (p < end && *p != ':')
-		p++;
-	const char *from = p < end ? p + 1 : end, *to = value_end(from, end);
-	*value = str_trim(str_of(from, (size_t)(to - from)));
-	*rest = str_of(to, (size_t)(end - to));
+	const char *behind = nested_end(p, end);
+	*name = str_of(p + 1, (size_t)(behind - p) - 2);
+	for (p = behind; p < end && (*p == ':' || *p <= ' '); p++)
+		;
+	behind = value_end(p, end);
+	*value = str_of(p, (size_t)(behind - p));
+	*rest = str_of(behind, (size_t)(end - behind));
 	return true;
 }
 

@@ -7,6 +7,9 @@
 
 #include <assert.h>
 #include <llhttp.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define POOL_MAX 64
 
@@ -219,22 +222,61 @@ static enum http_method method_of(uint8_t m)
 	}
 }
 
-/* Every LF follows a CR, every CR precedes an LF, no NUL, no folded line. */
+/* What is wrong with the line that ends at `lf`; NULL: nothing. */
+static const char *check_line(const char *begin, const char *lf, const char *end)
+{
+	if (lf == begin || lf[-1] != '\r')
+		return "a line that does not end in CR LF";
+	if (lf + 1 < end && (lf[1] == ' ' || lf[1] == '\t'))
+		return "a folded header line";
+	if (memchr(begin, '\r', (size_t)(lf - begin)) != lf - 1)
+		return "a CR without LF";
+	return memchr(begin, 0, (size_t)(lf - begin)) ? "a NUL byte in the head" : NULL;
+}
+
+#ifdef __SSE2__
+/* The common case in one look: each LF follows a CR, each CR precedes an LF, no NUL, no space or tab behind an LF. False: look closer. */
+static bool lines_are_fine(const char *p, size_t len)
+{
+	const __m128i lf = _mm_set1_epi8('\n'), cr = _mm_set1_epi8('\r'), space = _mm_set1_epi8(' '), tab = _mm_set1_epi8('\t');
+	unsigned after_cr = 0, after_lf = 0, wrong = 0;
+	size_t i = 0;
+	for (; i + 16 <= len; i += 16) {
+		__m128i c = _mm_loadu_si128((const __m128i *)(p + i));
+		unsigned lfs = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(c, lf)), crs = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(c, cr));
+		unsigned blanks = (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(c, space), _mm_cmpeq_epi8(c, tab)));
+		wrong |= lfs ^ ((crs << 1 | after_cr) & 0xffff);
+		wrong |= blanks & (lfs << 1 | after_lf);
+		wrong |= (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(c, _mm_setzero_si128()));
+		after_cr = crs >> 15;
+		after_lf = lfs >> 15;
+	}
+	for (; i < len; i++) {
+		wrong |= (p[i] == '\n') != (after_cr != 0) || p[i] == 0 || (after_lf && (p[i] == ' ' || p[i] == '\t'));
+		after_cr = p[i] == '\r';
+		after_lf = p[i] == '\n';
+	}
+	return wrong == 0 && after_cr == 0;
+}
+#else
+static bool lines_are_fine(const char *p, size_t len)
+{
+	return false;
+}
+#endif
+
 static const char *check_lines(struct str head)
 {
-	const char *end = head.ptr + head.len;
-	if (memchr(head.ptr, 0, head.len))
-		return "a NUL byte in the head";
-	for (const char *at = head.ptr; at < end && (at = memchr(at, '\n', (size_t)(end - at))); at++) {
-		if (at == head.ptr || at[-1] != '\r')
+	const char *end = head.ptr + head.len, *why = NULL;
+	if (lines_are_fine(head.ptr, head.len))
+		return NULL;
+	for (const char *at = head.ptr, *lf; !why && at < end; at = lf + 1) {
+		lf = memchr(at, '\n', (size_t)(end - at));
+		if (!lf)
 			return "a line that does not end in CR LF";
-		if (at + 1 < end && (at[1] == ' ' || at[1] == '\t'))
-			return "a folded header line";
+		why = check_line(at, lf, end);
 	}
-	for (const char *at = head.ptr; at < end && (at = memchr(at, '\r', (size_t)(end - at))); at++)
-		if (at + 1 == end || at[1] != '\n')
-			return "a CR without LF";
-	return NULL;
+	return why;
 }
 
 static bool all_digits(struct str s)

@@ -12,7 +12,31 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+/* Straight to the kernel: in a program with threads, libc's send() and recv() also turn cancellation on and off. */
+#ifdef __linux__
+static inline ssize_t socket_send(int fd, const void *from, size_t size)
+{
+	return syscall(SYS_sendto, fd, from, size, MSG_NOSIGNAL, NULL, 0);
+}
+
+static inline ssize_t socket_recv(int fd, void *into, size_t size)
+{
+	return syscall(SYS_recvfrom, fd, into, size, 0, NULL, NULL);
+}
+#else
+static inline ssize_t socket_send(int fd, const void *from, size_t size)
+{
+	return send(fd, from, size, MSG_NOSIGNAL);
+}
+
+static inline ssize_t socket_recv(int fd, void *into, size_t size)
+{
+	return recv(fd, into, size, 0);
+}
+#endif
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 static void flush(struct stream *s);
@@ -226,7 +250,7 @@ ssize_t stream_read(struct stream *s, void *into, size_t size)
 	s->read_full = false;
 	if (s->tls)
 		return read_tls(s, into, size);
-	ssize_t n = recv(s->fd, into, size, 0);
+	ssize_t n = socket_recv(s->fd, into, size);
 	if (n > 0) {
 		s->read_full = (size_t)n == size;
 		return n;
@@ -249,7 +273,7 @@ static ssize_t send_some(struct stream *s, const struct iovec *parts, int n)
 	}
 	ssize_t sent;
 	if (n == 1) {
-		sent = send(s->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
+		sent = socket_send(s->fd, parts[0].iov_base, parts[0].iov_len);
 	} else {
 		struct msghdr m = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)n};
 		sent = sendmsg(s->fd, &m, MSG_NOSIGNAL);

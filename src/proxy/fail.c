@@ -101,7 +101,7 @@ static const struct step *fail_inside(struct request *r)
 {
 	struct http_conn *c = r->conn;
 	r->conn = NULL;
-	if (r->mode == RELAY_EVENTS || r->events > 0 || r->status == 200) {
+	if (r->as_events) {
 		struct buf event;
 		buf_init(&event, 16384);
 		if (r->op->op == OP_MESSAGES || r->op->op == OP_RESPONSES)
@@ -109,8 +109,7 @@ static const struct step *fail_inside(struct request *r)
 		BUF_ADD(&event, "data: ");
 		fail_body(r, &event);
 		BUF_ADD(&event, "\n\n");
-		if (r->streaming || r->content_type.len == 0)
-			http_respond_body(c, event.ptr, event.len, false);
+		http_respond_body(c, event.ptr, event.len, false);
 		buf_release(&event);
 	}
 	http_abort(c);

@@ -118,10 +118,12 @@ static const struct step *wrong_answer(struct request *r, const char *what)
 
 static const struct step *take(struct request *r, const struct http_head *h)
 {
-	struct str type = http_head_get(h, STR("content-type"));
+	struct str type = http_head_get(h, STR("content-type")), coding = http_head_get(h, STR("content-encoding"));
 	r->content_type = arena_dup(&r->arena, type);
 	r->error = ERROR_NONE;
 	r->answer_length = h->chunked ? -1 : h->content_length;
+	if (coding.len && !str_ieq(coding, STR("identity")))
+		return wrong_answer(r, "answered compressed, which it was not asked for");
 	if (str_istarts(type, STR("text/event-stream")))
 		r->mode = RELAY_EVENTS;
 	else if (r->committed)

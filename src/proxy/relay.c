@@ -26,15 +26,22 @@ void relay_begin(struct request *r)
 
 /* ---- to the client ---- */
 
-/* The first bytes of the answer: from here on nothing may be tried elsewhere, and the request's own bytes are not needed any more. */
-static bool commit(struct request *r, int64_t length, struct str data)
+/* The first bytes of the answer: from here on nothing may be tried elsewhere. */
+static bool begin_answer(struct request *r, int64_t length, struct str data)
 {
 	struct str more = r->mode == RELAY_EVENTS ? STR("cache-control: no-cache\r\nx-accel-buffering: no\r\n") : STR_NONE;
 	struct str type = r->mode == RELAY_EVENTS ? STR("text/event-stream; charset=utf-8") : r->content_type;
 	r->status = r->mode == RELAY_EVENTS ? 200 : r->upstream_status;
 	r->committed = true;
+	r->as_events = r->mode == RELAY_EVENTS;
 	r->bytes_out += data.len;
-	bool fine = http_respond_begin(r->conn, r->status, answer_fields(r, type, more), length, data);
+	return http_respond_begin(r->conn, r->status, answer_fields(r, type, more), length, data);
+}
+
+/* Begins the answer that the upstream has begun: the request's own bytes are not needed any more. */
+static bool commit(struct request *r, int64_t length, struct str data)
+{
+	bool fine = begin_answer(r, length, data);
 	if (r->part_next < r->part_count) { /* answered before it has read all: the rest is of no use */
 		r->part_count = r->part_next = 0;
 		if (r->upstream)
@@ -50,10 +57,12 @@ void relay_heartbeat(struct request *r)
 	enum relay_mode mode = r->mode;
 	r->mode = RELAY_EVENTS;
 	if (!r->committed)
-		commit(r, -1, str_from(beat));
+		begin_answer(r, -1, str_from(beat));
 	else
 		http_respond_body(r->conn, beat, sizeof(beat) - 1, false);
 	r->mode = mode;
+	if (r->part_next == r->part_count) /* else the upstream is still to get the rest */
+		http_release_input(r->conn);
 }
 
 static void hold_back(struct request *r)

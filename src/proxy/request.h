@@ -101,6 +101,7 @@ struct request {
 	enum relay_mode mode;
 	int status;                   /* sent to the client; 0 = none yet */
 	bool committed;               /* bytes have gone to the client */
+	bool as_events;               /* the head that it has got is a stream's */
 	bool streaming;               /* counted in the gauge of streams */
 	bool rename;                  /* the engine calls the model otherwise than the client */
 	bool hide_usage;              /* the usage chunk is ours, not the client's */

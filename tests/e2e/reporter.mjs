@@ -15,6 +15,13 @@ function describe(data) {
   return shown.split('\n').map((line) => '    ' + line).join('\n');
 }
 
+// The test's own file, also where it was registered through a helper: the one that the stack of the error goes through.
+function testFile(data) {
+  const error = data.details?.error;
+  const stack = (error?.cause?.stack ?? error?.stack ?? '').match(/\/[^\s:]*\.test\.mjs/);
+  return stack?.[0] ?? data.file ?? '';
+}
+
 export default async function* report(source) {
   let passed = 0, failed = 0, skipped = 0;
   const output = new Map(); // file -> what it printed
@@ -28,7 +35,7 @@ export default async function* report(source) {
       else if (data.details?.type !== 'suite') passed++;
     } else if (type === 'test:fail' && !(isFile(data) && failures.get(data.name)) && !parentOnly(data)) {
       failed++;
-      const of = isFile(data) ? data.name : file;
+      const of = isFile(data) ? data.name : testFile(data);
       failures.set(of, (failures.get(of) ?? 0) + 1);
       yield `FAILED: ${path.basename(of)}: ${data.name}\n${describe(data)}\n`;
       yield* flush(output, of);

@@ -164,7 +164,7 @@ function clientsOf(port) {
 async function unexplained(valet) {
   const count = descriptors(valet.program.pid);
   if (count === undefined) return undefined;
-  const left = clientsOf(valet.port);
+  const left = clientsOf(valet.port) + clientsOf(valet.adminPort);
   return count - left - valet.upstreams.reduce((sum, u) => sum + u.open, 0);
 }
 
