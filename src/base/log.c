@@ -10,7 +10,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,7 +20,8 @@
 #include <unistd.h>
 
 #define RING_BYTES (1 << 20)
-#define LINE_MAX_BYTES 4096
+#define TEXT_MAX_BYTES 2048
+#define LINE_MAX_BYTES (2 * TEXT_MAX_BYTES + 256) /* of JSON, if every byte of the text is escaped */
 #define PERIOD_NS  20000000
 
 static struct {
@@ -39,10 +42,19 @@ static struct {
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
+/* stderr may be shared with a program that made it non-blocking. */
+static bool write_again(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	return errno == EINTR || (errno == EAGAIN && poll(&p, 1, 1000) > 0);
+}
+
 static void write_all(int fd, const char *bytes, size_t len)
 {
 	while (len > 0) {
 		ssize_t n = write(fd, bytes, len);
+		if (n < 0 && write_again(fd))
+			continue;
 		if (n <= 0)
 			return; /* nobody left to tell */
 		bytes += n;
@@ -50,17 +62,53 @@ static void write_all(int fd, const char *bytes, size_t len)
 	}
 }
 
+/* ---- lines ---- */
+
+static void add_text(struct buf *b, enum log_level level, const char *time, struct str text)
+{
+	buf_add(b, time, 24);
+	buf_addf(b, " %-5s ", level_names[level]);
+	buf_adds(b, text);
+	buf_addc(b, '\n');
+}
+
+static void add_json(struct buf *b, enum log_level level, const char *time, struct str text)
+{
+	struct json_writer w;
+	json_writer_init(&w, b);
+	json_open_object(&w);
+	json_member_str(&w, STR("time"), str_of(time, 24));
+	json_member_str(&w, STR("level"), str_from(level_names[level]));
+	json_member_str(&w, STR("text"), text);
+	json_close_object(&w);
+	buf_addc(b, '\n');
+}
+
+/* A line with its time; `text` is clean. */
+static void add_line(struct buf *b, enum log_level level, struct str text)
+{
+	char time[24];
+	log_time(time, clock_mono_us());
+	(log_format_now() == LOG_JSON ? add_json : add_text)(b, level, time, text);
+}
+
 static void tell_dropped(int fd)
 {
 	uint64_t dropped = atomic_load_explicit(&logger.dropped, memory_order_relaxed);
-	char line[96];
+	char text[96];
+	struct buf line;
 	if (dropped == logger.told)
 		return;
-	int n = snprintf(line, sizeof(line), "log: %llu lines dropped because the writer was behind\n",
+	int n = snprintf(text, sizeof(text), "log: %llu lines dropped because the writer was behind",
 			 (unsigned long long)(dropped - logger.told));
 	logger.told = dropped;
-	write_all(fd, line, (size_t)n);
+	buf_init(&line, LINE_MAX_BYTES);
+	add_line(&line, LOG_WARN, str_of(text, (size_t)n));
+	write_all(fd, line.ptr, line.len);
+	buf_release(&line);
 }
+
+/* ---- the writer ---- */
 
 /* Takes what is in the ring; with the lock held. Waits while there is nothing. */
 static size_t take_ring(void)
@@ -110,11 +158,15 @@ bool log_reopen(const struct log_options *options, const char **why)
 		return false;
 	}
 	pthread_mutex_lock(&logger.lock);
-	int old = logger.fd;
-	logger.fd = fd;
+	if (logger.fd == STDERR_FILENO) {
+		logger.fd = fd;
+	} else { /* under the same number: the writer may be using it, and no socket may get it */
+		dup2(fd, logger.fd);
+		fcntl(logger.fd, F_SETFD, FD_CLOEXEC);
+		if (fd != STDERR_FILENO)
+			close(fd);
+	}
 	pthread_mutex_unlock(&logger.lock);
-	if (old != STDERR_FILENO && old != fd)
-		close(old); /* at worst the writer loses the lines it holds at this moment */
 	atomic_store(&logger.level, options->level);
 	atomic_store(&logger.format, options->format);
 	return true;
@@ -140,12 +192,16 @@ void log_stop(void)
 	pthread_cond_signal(&logger.some);
 	pthread_mutex_unlock(&logger.lock);
 	pthread_join(logger.thread, NULL);
+	pthread_mutex_lock(&logger.lock);
 	logger.running = false;
+	write_all(logger.fd, logger.ring, logger.used); /* what came after the writer's last look */
+	logger.used = 0;
 	free(logger.ring);
 	free(logger.writing);
 	if (logger.fd != STDERR_FILENO)
 		close(logger.fd);
 	logger.fd = STDERR_FILENO;
+	pthread_mutex_unlock(&logger.lock);
 }
 
 bool log_line(struct str line)
@@ -209,40 +265,17 @@ void log_time(char out[24], int64_t mono_us)
 	out[22] = (char)('0' + ms % 10);
 }
 
-static void add_text(struct buf *b, enum log_level level, const char *time, struct str text)
+__attribute__((format(printf, 2, 0)))
+static void log_it(enum log_level level, const char *format, va_list args)
 {
-	buf_add(b, time, 24);
-	buf_addf(b, " %-5s ", level_names[level]);
-	buf_adds(b, text);
-	buf_addc(b, '\n');
-}
-
-static void add_json(struct buf *b, enum log_level level, const char *time, struct str text)
-{
-	struct json_writer w;
-	json_writer_init(&w, b);
-	json_open_object(&w);
-	json_member_str(&w, STR("time"), str_of(time, 24));
-	json_member_str(&w, STR("level"), str_from(level_names[level]));
-	json_member_str(&w, STR("text"), text);
-	json_close_object(&w);
-	buf_addc(b, '\n');
-}
-
-__attribute__((format(printf, 2, 0))) static void log_it(enum log_level level, const char *format, va_list args)
-{
-	char raw[2048], clean[2048], time[24];
+	char raw[TEXT_MAX_BYTES], clean[TEXT_MAX_BYTES];
 	if (!log_wants(level))
 		return;
 	int n = vsnprintf(raw, sizeof(raw), format, args);
 	log_clean(clean, sizeof(clean) - 1, str_of(raw, n < 0 ? 0 : (size_t)n < sizeof(raw) ? (size_t)n : sizeof(raw) - 1));
-	log_time(time, clock_mono_us());
 	struct buf line;
 	buf_init(&line, LINE_MAX_BYTES);
-	if (log_format_now() == LOG_JSON)
-		add_json(&line, level, time, str_from(clean));
-	else
-		add_text(&line, level, time, str_from(clean));
+	add_line(&line, level, str_from(clean));
 	log_line(buf_str(&line));
 	buf_release(&line);
 }
@@ -260,18 +293,28 @@ DEFINE_LEVEL(log_warn, LOG_WARN)
 DEFINE_LEVEL(log_info, LOG_INFO)
 DEFINE_LEVEL(log_debug, LOG_DEBUG)
 
-/* Length of the UTF-8 sequence at s (1..4), or 0 if there is none. */
+/* Length of the UTF-8 sequence at s (1..4), or 0 if there is none: no overlong forms, no surrogates, nothing above U+10FFFF. */
 static size_t utf8_len(const unsigned char *s, size_t left)
 {
 	if (s[0] < 0x80)
 		return 1;
-	size_t n = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc2 ? 2 : 0;
-	if (s[0] >= 0xf5 || n == 0 || n > left)
+	size_t n = s[0] >= 0xf5 ? 0 : s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc2 ? 2 : 0;
+	if (n == 0 || n > left)
 		return 0;
-	for (size_t i = 1; i < n; i++)
+	unsigned char least = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+	unsigned char most = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+	if (s[1] < least || s[1] > most)
+		return 0;
+	for (size_t i = 2; i < n; i++)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
 	return n;
+}
+
+/* Control characters, those of U+0080 to U+009F as well: they steer terminals. */
+static bool is_control(const unsigned char *s)
+{
+	return s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0);
 }
 
 void log_clean(char *out, size_t max, struct str s)
@@ -280,9 +323,9 @@ void log_clean(char *out, size_t max, struct str s)
 	for (size_t i = 0; i < s.len && used < max;) {
 		const unsigned char *at = (const unsigned char *)s.ptr + i;
 		size_t n = utf8_len(at, s.len - i);
-		if (n == 0 || at[0] < 0x20 || at[0] == 0x7f) {
+		if (n == 0 || is_control(at)) {
 			out[used++] = '?';
-			i++;
+			i += n ? n : 1;
 			continue;
 		}
 		if (used + n > max)

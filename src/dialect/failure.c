@@ -46,9 +46,12 @@ static void read_object(struct arena *a, const struct json *o, struct words *w)
 static void read_words(struct arena *a, struct str body, struct words *w)
 {
 	struct json_fail fail;
-	const struct json *root = json_parse(a, body, &fail), *error = json_get(root, STR("error"));
+	const struct json *root = json_parse(a, body, &fail);
+	if (root && root->type == JSON_ARRAY) /* Gemini: [{"error":{…}}] */
+		root = root->first;
 	if (!root || root->type != JSON_OBJECT)
 		return;
+	const struct json *error = json_get(root, STR("error"));
 	if (error && error->type == JSON_STRING)
 		w->message = json_text(a, error);
 	else if (error && error->type == JSON_OBJECT)
@@ -59,12 +62,22 @@ static void read_words(struct arena *a, struct str body, struct words *w)
 		w->message = detail_of(a, json_get(root, STR("detail")));
 }
 
+/* That the prompt is too long, in the words of vLLM, llama.cpp, Ollama, SGLang, LM Studio, TGI, Anthropic and Gemini. */
 static bool says_context(const struct words *w)
 {
-	return str_eq(w->code, STR("context_length_exceeded")) || str_eq(w->type, STR("exceed_context_size_error")) ||
-	       str_search(w->message, STR("maximum context length")) < w->message.len ||
-	       str_search(w->message, STR("exceeds the available context size")) < w->message.len ||
-	       str_search(w->message, STR("exceeds the context length")) < w->message.len;
+	static const struct str phrases[] = {
+		STR_INIT("maximum context length"), STR_INIT("longer than the maximum model length"),
+		STR_INIT("exceeds the available context size"), STR_INIT("exceeds the context length"),
+		STR_INIT("longer than the model's context length"), STR_INIT("is loaded with context length of only"),
+		STR_INIT("`inputs` must have less than"), STR_INIT("`inputs` tokens + `max_new_tokens` must be"),
+		STR_INIT("prompt is too long"), STR_INIT("exceeds the maximum number of tokens allowed"),
+	};
+	if (str_eq(w->code, STR("context_length_exceeded")) || str_eq(w->type, STR("exceed_context_size_error")))
+		return true;
+	for (size_t i = 0; i < sizeof(phrases) / sizeof(*phrases); i++)
+		if (str_search(w->message, phrases[i]) < w->message.len)
+			return true;
+	return false;
 }
 
 /* A word such as "model_not_found": letters, digits, underscores. */
@@ -101,7 +114,10 @@ static void classify(const struct words *w, int status, struct failure *out)
 		out->error = ERROR_UPSTREAM_AUTH;
 		out->message = STR_NONE; /* it may repeat the secret */
 		return;
-	case 402:
+	case 402: /* no credit */
+	case 409:
+	case 424: /* TGI: the generation failed */
+	case 425:
 		out->error = ERROR_UPSTREAM_ERROR;
 		return;
 	case 408:
@@ -109,6 +125,7 @@ static void classify(const struct words *w, int status, struct failure *out)
 		out->error = ERROR_UPSTREAM_TIMEOUT;
 		return;
 	case 429:
+	case 498: /* Groq: no capacity left of that tier */
 		out->error = ERROR_RATE_LIMIT_EXCEEDED;
 		return;
 	case 503:

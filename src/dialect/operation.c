@@ -51,8 +51,23 @@ static struct str drop_version(struct str path)
 	return path;
 }
 
+#define PATH_LONGEST 64 /* longer than any path of the table */
+
+/* "/chat//completions" → "/chat/completions"; the copy lies in `into`. */
+static struct str single_slashes(struct str path, char into[PATH_LONGEST])
+{
+	size_t n = 0;
+	if (str_search(path, STR("//")) == path.len)
+		return path;
+	for (size_t i = 0; i < path.len && n < PATH_LONGEST; i++)
+		if (i == 0 || path.ptr[i] != '/' || path.ptr[i - 1] != '/')
+			into[n++] = path.ptr[i];
+	return str_of(into, n);
+}
+
 enum operation operation_find(struct str path, struct str *rest)
 {
+	char single[PATH_LONGEST];
 	path = drop_version(path);
 	if (str_starts(path, STR("/models/"))) {
 		struct str id = drop_slashes(str_skip(path, 7));
@@ -63,6 +78,7 @@ enum operation operation_find(struct str path, struct str *rest)
 	}
 	while (path.len > 0 && path.ptr[path.len - 1] == '/')
 		path.len--;
+	path = single_slashes(path, single);
 	for (int op = 0; op < OP_ALL; op++)
 		if (op != OP_MODEL && str_eq(path, str_from(operations[op].path)))
 			return (enum operation)op;

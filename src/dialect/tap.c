@@ -12,6 +12,7 @@
 #endif
 
 #define TOKENS_ABSURD (1ll << 32)
+#define DONE_MAX 64 /* bytes of the event that says [DONE], with its name and white space */
 
 /* ---- usage objects: valid JSON already, so they are only walked ---- */
 
@@ -63,14 +64,15 @@ static bool next_member(struct str *rest, struct str *name, struct str *value)
 }
 
 struct counts {
-	int64_t input, output, cached, created, total, told_cached;
+	int64_t prompt, input, output, cached, created, total, told_cached;
+	bool told; /* any number that can be believed */
 };
 
 static const struct {
 	struct str name;
 	size_t offset;
 } counted[] = { /* OpenAI's and Anthropic's words */
-	{STR_INIT("prompt_tokens"), offsetof(struct counts, input)},
+	{STR_INIT("prompt_tokens"), offsetof(struct counts, prompt)},
 	{STR_INIT("input_tokens"), offsetof(struct counts, input)},
 	{STR_INIT("completion_tokens"), offsetof(struct counts, output)},
 	{STR_INIT("output_tokens"), offsetof(struct counts, output)},
@@ -80,15 +82,17 @@ static const struct {
 	{STR_INIT("cache_creation_input_tokens"), offsetof(struct counts, created)},
 };
 
-static int64_t count_of(struct str value, struct usage *usage)
+static void take_count(struct counts *c, size_t offset, struct str value, struct usage *usage)
 {
 	int64_t n;
 	if (str_eq(value, STR("null")))
-		return 0;
-	if (json_raw_i64(value, &n) && n >= 0 && n <= TOKENS_ABSURD)
-		return n;
-	usage->flagged = true;
-	return 0;
+		return;
+	if (json_raw_i64(value, &n) && n >= 0 && n <= TOKENS_ABSURD) {
+		*(int64_t *)((char *)c + offset) = n;
+		c->told = true;
+	} else {
+		usage->flagged = true;
+	}
 }
 
 static bool holds_details(struct str name, struct str value)
@@ -104,12 +108,13 @@ static void read_counts(struct str object, struct counts *c, struct usage *usage
 		if (holds_details(name, value)) {
 			struct counts inner = {0};
 			read_counts(value, &inner, usage);
-			c->told_cached += inner.told_cached;
+			if (inner.told_cached > c->told_cached) /* some tell it twice */
+				c->told_cached = inner.told_cached;
 			continue;
 		}
 		for (size_t i = 0; i < sizeof(counted) / sizeof(*counted); i++)
 			if (str_eq(name, counted[i].name))
-				*(int64_t *)((char *)c + counted[i].offset) = count_of(value, usage);
+				take_count(c, counted[i].offset, value, usage);
 	}
 }
 
@@ -117,13 +122,18 @@ void tap_usage(struct str object, struct usage *usage)
 {
 	struct counts c = {0};
 	read_counts(object, &c, usage);
-	c.input += c.cached + c.created; /* Anthropic's input leaves out what the cache gave or took */
-	if (c.input == 0 && c.output == 0)
-		c.input = c.total; /* rerankers tell only a total */
+	if (!c.told)
+		return;
+	if (c.prompt == 0)
+		c.prompt = c.input + c.cached + c.created; /* Anthropic's input leaves out what the cache gave or took */
+	if (c.prompt == 0 && c.output == 0)
+		c.prompt = c.total; /* rerankers tell only a total */
+	if (c.told_cached > c.cached)
+		c.cached = c.told_cached;
 	/* Anthropic tells the input first and the output at the end: what is told later and is not 0 holds */
-	usage->input = c.input ? c.input : usage->input;
+	usage->input = c.prompt ? c.prompt : usage->input;
 	usage->output = c.output ? c.output : usage->output;
-	usage->cached = c.cached + c.told_cached ? c.cached + c.told_cached : usage->cached;
+	usage->cached = c.cached ? c.cached : usage->cached;
 	usage->known = true;
 }
 
@@ -191,19 +201,61 @@ static unsigned find_marks(struct str event)
 
 /* ---- events ---- */
 
-/* Events of Responses and Messages that end a stream in order. */
-static bool is_terminal(struct str event)
+/* What the name of an event says: those of Responses and Messages that end a stream, and errors. */
+static unsigned name_marks(struct str name)
 {
-	struct str name, value;
 	static const struct str terminal[] = {
 		STR_INIT("response.completed"), STR_INIT("response.incomplete"), STR_INIT("response.failed"),
 		STR_INIT("message_stop"), STR_INIT("transcript.text.done"), STR_INIT("image_generation.completed"),
 	};
-	if (!str_starts(event, STR("event:")) || !sse_next_line(&event, &name, &value))
-		return false;
 	for (size_t i = 0; i < sizeof(terminal) / sizeof(*terminal); i++)
-		if (str_eq(value, terminal[i]))
+		if (str_eq(name, terminal[i]))
+			return TAP_FINISH;
+	return str_eq(name, STR("error")) ? TAP_ERROR : 0;
+}
+
+/* The lines before the data: comments, a name. Most events begin with their data. */
+static unsigned line_marks(struct str event)
+{
+	struct str name, value;
+	unsigned marks = 0;
+	if (str_starts(event, STR("data:")))
+		return TAP_DATA;
+	while (!(marks & TAP_DATA) && sse_next_line(&event, &name, &value)) {
+		if (str_eq(name, STR("event")))
+			marks |= name_marks(str_trim(value));
+		else if (name.len > 0 && !str_eq(name, STR("id")) && !str_eq(name, STR("retry")))
+			marks |= TAP_DATA; /* the rest of a long event as well, whose beginning has passed */
+	}
+	return marks;
+}
+
+/* True if `object` is one and holds an error. */
+static bool member_error(struct str object)
+{
+	struct json_want w = {.name = STR("error")};
+	return object.len > 0 && json_scan(object, &w, 1, NULL, NULL) && w.type > JSON_NULL;
+}
+
+/* An error of the event, of its response or of one of its choices; not a word of a tool's schema that the event repeats. */
+static bool holds_error(struct str event)
+{
+	struct json_want w[] = {
+		{.name = STR("error")}, {.name = STR("response")}, {.name = STR("x_groq")}, {.name = STR("choices")},
+	};
+	struct str data = sse_data(event);
+	if (!data.ptr || !json_scan(data, w, 4, NULL, NULL) || w[0].type > JSON_NULL)
+		return true; /* what cannot be read is taken for what it looks like */
+	if (member_error(w[1].value) || member_error(w[2].value))
+		return true;
+	if (w[3].type != JSON_ARRAY)
+		return false;
+	const char *at = w[3].value.ptr + 1, *end = w[3].value.ptr + w[3].value.len - 1;
+	for (const char *to; at < end; at = to + 1) {
+		to = value_end(at, end);
+		if (member_error(str_of(at, (size_t)(to - at))))
 			return true;
+	}
 	return false;
 }
 
@@ -234,16 +286,17 @@ static unsigned read_usage(struct str event, struct usage *usage)
 
 unsigned tap_event(struct str event, struct usage *usage)
 {
-	if (event.len == 0 || event.ptr[0] == ':' || event.ptr[0] == '\n' || event.ptr[0] == '\r')
-		return 0;
-	unsigned marks = TAP_DATA | find_marks(event);
-	if (event.len < 24 && str_eq(str_head(sse_data(event), 6), STR("[DONE]")))
-		return TAP_DATA | TAP_DONE;
-	if (marks & TAP_USAGE)
-		marks |= read_usage(event, usage);
-	if (is_terminal(event))
-		marks |= TAP_FINISH;
-	return marks;
+	unsigned marks = line_marks(event);
+	if (!(marks & TAP_DATA))
+		return marks;
+	if (event.len < DONE_MAX && str_eq(str_trim(sse_data(event)), STR("[DONE]")))
+		return marks | TAP_DONE;
+	unsigned found = find_marks(event);
+	if (found & TAP_USAGE)
+		found |= read_usage(event, usage);
+	if (found & TAP_ERROR && !holds_error(event))
+		found &= ~(unsigned)TAP_ERROR;
+	return marks | found;
 }
 
 static struct str model_of(struct str json)
@@ -261,7 +314,7 @@ struct str tap_event_model(struct str event)
 	struct json_want w[] = {{.name = STR("model")}, {.name = STR("response")}, {.name = STR("message")}};
 	struct json_scan scan;
 	struct json_fail fail;
-	struct str data = sse_data(event);
+	struct str data = str_trim(sse_data(event));
 	if (!data.ptr || data.len < 2 || data.ptr[0] != '{' || !json_scan(data, w, 3, &scan, &fail))
 		return STR_NONE;
 	if (w[0].type == JSON_STRING)
@@ -289,27 +342,37 @@ bool tap_whole(struct str body, struct usage *usage, struct str *model, bool *er
 	return true;
 }
 
+static struct str skip_blanks(struct str s)
+{
+	size_t n = 0;
+	while (n < s.len && (s.ptr[n] == ' ' || s.ptr[n] == '\t' || s.ptr[n] == '\r' || s.ptr[n] == '\n'))
+		n++;
+	return str_skip(s, n);
+}
+
+/* What stands behind the colon of the last "usage" whose value begins as an object does; ptr NULL where there is none. */
+static struct str last_usage(struct str tail)
+{
+	struct str name = STR("\"usage\""), last = STR_NONE;
+	for (size_t found; (found = str_search(tail, name)) < tail.len;) {
+		tail = str_skip(tail, found + name.len);
+		struct str rest = skip_blanks(tail);
+		if (rest.len == 0 || rest.ptr[0] != ':')
+			continue;
+		rest = skip_blanks(str_skip(rest, 1));
+		if (rest.len > 0 && rest.ptr[0] == '{')
+			last = rest;
+	}
+	return last;
+}
+
 void tap_tail(struct str tail, struct usage *usage)
 {
-	struct str name = STR("\"usage\"");
-	size_t last = tail.len;
-	for (size_t at = 0; at < tail.len;) {
-		size_t found = str_search(str_skip(tail, at), name);
-		if (at + found >= tail.len)
-			break;
-		last = at + found;
-		at = last + name.len;
-	}
-	struct str rest = str_trim(str_skip(tail, last + name.len));
-	if (last >= tail.len || rest.len == 0 || rest.ptr[0] != ':')
+	struct str rest = last_usage(tail);
+	if (!rest.ptr)
 		return;
-	rest = str_trim(str_skip(rest, 1));
-	for (size_t n = 1; n <= rest.len && rest.ptr[0] == '{'; n++) { /* the object ends at the first brace that makes it whole */
-		struct json_scan scan;
-		struct json_fail fail;
-		if (rest.ptr[n - 1] == '}' && json_scan(str_head(rest, n), NULL, 0, &scan, &fail)) {
-			tap_usage(str_head(rest, n), usage);
-			return;
-		}
-	}
+	const char *end = value_end(rest.ptr, rest.ptr + rest.len);
+	struct str object = str_trim(str_of(rest.ptr, (size_t)(end - rest.ptr)));
+	if (json_scan(object, NULL, 0, NULL, NULL))
+		tap_usage(object, usage);
 }

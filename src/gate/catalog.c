@@ -158,6 +158,8 @@ uint32_t registry_series_count(const struct registry *r)
 bool registry_series_labels(void *registry, uint32_t id, struct series_labels *out)
 {
 	const struct registry *r = registry;
+	if (id >= r->entry_count)
+		return false;
 	const struct series_entry *e = &r->entries[id];
 	out->target = str_head(e->key, e->target_len);
 	out->model = str_skip(e->key, e->target_len + 1);

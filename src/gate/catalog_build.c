@@ -4,9 +4,12 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
+#include "base/log.h"
 #include "gate/registry.h"
 
 #include <stdio.h>
+
+#define NAME_SHOWN 512 /* bytes of a name in a field of an answer */
 
 /* A model while it is being collected. */
 struct draft {
@@ -104,13 +107,11 @@ static struct draft *draft_of(struct builder *b, struct str name)
 /* Names of discovered models come from outside: nothing in them may break the line. */
 static struct str place_lines(struct builder *b, const struct catalog_target *target, struct str model)
 {
-	struct str s = arena_printf(&b->catalog->arena, "x-valet-target: %.*s\r\nx-valet-model: %.*s\r\nx-valet-queue-ms: 0\r\n",
-				    STR_ARG(target->name), STR_ARG(model));
-	char *text = (char *)s.ptr;
-	for (size_t i = 0; i < s.len; i++)
-		if ((unsigned char)text[i] < ' ' && text[i] != '\r' && text[i] != '\n')
-			text[i] = '?';
-	return s;
+	char name[NAME_SHOWN + 1], of_target[NAME_SHOWN + 1];
+	log_clean(name, NAME_SHOWN, model);
+	log_clean(of_target, NAME_SHOWN, target->name);
+	return arena_printf(&b->catalog->arena, "x-valet-target: %s\r\nx-valet-model: %s\r\nx-valet-queue-ms: 0\r\n", of_target,
+			    name);
 }
 
 static void add_place(struct builder *b, struct draft *d, const struct catalog_target *target, struct str model)
@@ -154,7 +155,7 @@ static void add_engine_model(struct builder *b, const struct catalog_engine *e, 
 	if (!d->fixed)
 		add_place(b, d, t, m->id);
 	for (uint32_t i = 0; i < d->count; i++)
-		if (d->places[i].target == t)
+		if (d->places[i].target == t && str_eq(d->places[i].model, m->id))
 			learn(b, d, m);
 }
 

@@ -38,7 +38,7 @@ void origin_init(struct origin *o, struct loop *loop, struct str host, uint16_t 
 {
 	*o = (struct origin){
 		.loop = loop, .host = host, .port = port, .tls = tls,
-		.connect_ms = 3000, .idle_ms = 60000, .idle_max = 512,
+		.connect_ms = 3000, .idle_ms = 60000, .idle_max = 16384,
 	};
 	list_init(&o->idle);
 }
@@ -525,11 +525,24 @@ static struct upstream *open_new(struct origin *o, const struct upstream_events 
 	return u;
 }
 
+/* The idle connection that was used last, NULL if there is none. What has come on one meanwhile, and would have been seen later in this turn
+ * of the loop, must not be taken for the answer to what is asked next. */
+static struct upstream *quiet_one(struct origin *o)
+{
+	while (!list_empty(&o->idle)) {
+		struct upstream *u = CONTAINER_OF(o->idle.next, struct upstream, link);
+		if (stream_is_quiet(&u->stream))
+			return u;
+		drop(u);
+	}
+	return NULL;
+}
+
 struct upstream *upstream_get(struct origin *o, const struct upstream_events *events, void *user, bool fresh)
 {
-	if (fresh || list_empty(&o->idle))
+	struct upstream *u = fresh ? NULL : quiet_one(o);
+	if (!u)
 		return open_new(o, events, user);
-	struct upstream *u = CONTAINER_OF(o->idle.next, struct upstream, link);
 	list_remove(&u->link);
 	o->idle_count--;
 	u->events = events;

@@ -11,7 +11,7 @@
 #include <emmintrin.h>
 #endif
 
-#define POOL_MAX 64
+#define POOL_MAX 256
 
 /* llhttp's state and what our callbacks keep besides the head while it is being read. */
 struct parsing {

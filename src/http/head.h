@@ -15,7 +15,7 @@
 #define HTTP_MAX_FIELDS 128
 #define HTTP_MAX_HEAD   (32 * 1024) /* bytes of a whole head */
 #define HTTP_MAX_URL    (8 * 1024)
-#define HTTP_SLAB_BYTES (16 * 1024 - 512)
+#define HTTP_SLAB_BYTES (8 * 1024 - 512)
 #define HTTP_SLAB_ROOM  64          /* writable bytes before `bytes` and behind `cap` */
 #define HTTP_SLAB_SPARE 4096        /* bytes that fit behind the largest head */
 #define HTTP_SLAB_LARGE (HTTP_MAX_HEAD + HTTP_SLAB_SPARE)

@@ -260,6 +260,12 @@ ssize_t stream_read(struct stream *s, void *into, size_t size)
 	return errno == EAGAIN || errno == EINTR ? STREAM_AGAIN : STREAM_ERROR;
 }
 
+bool stream_is_quiet(const struct stream *s)
+{
+	char byte;
+	return recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN && !(s->tls && tls_pending(s->tls));
+}
+
 /* ---- writing ---- */
 
 /* Bytes the socket took, 0 if it is full, -1 if it broke. */
