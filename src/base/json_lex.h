@@ -37,6 +37,9 @@ enum json_event json_lex_next(struct json_lex *l);
 const char *json_lex_special(const char *p, const char *end);
 /* The first byte that is not part of valid UTF-8; `end` where there is none. */
 const char *json_lex_utf8(const char *p, const char *end);
+/* The closing quote of the string whose inside begins at p; else the byte that is no part of one, or `end`. Sets *escaped where it
+ * holds escapes; never clears it. */
+const char *json_lex_string(const char *p, const char *end, bool *escaped);
 /* The end of the number at p; NULL where there is none. */
 const char *json_lex_number(const char *p, const char *end);
 

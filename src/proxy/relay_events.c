@@ -115,16 +115,19 @@ static void let_long_pass(struct request *r, struct batch *b)
 	b->at = b->len;
 }
 
-/* Keeps the incomplete event for the next read. False: it has grown too large. */
-static bool hold_rest(struct request *r, struct batch *b)
+/* Sends the whole events and keeps the incomplete one for the next read. It is copied away first: the frame that is written around what
+ * leaves from the same bytes covers its beginning. False: it has grown too large. */
+static bool send_and_hold(struct request *r, struct batch *b)
 {
-	if (b->bytes == r->hold.ptr) {
-		buf_drop(&r->hold, b->at);
-		if (r->hold.len == 0)
-			buf_release(&r->hold);
-		return !r->hold.over;
-	}
-	return b->at == b->len || buf_add(&r->hold, b->bytes + b->at, b->len - b->at);
+	bool from_hold = b->bytes == r->hold.ptr;
+	bool fits = from_hold || b->at == b->len || buf_add(&r->hold, b->bytes + b->at, b->len - b->at);
+	relay_write(r, b->out, b->out_len, b->roomy, -1);
+	if (!from_hold)
+		return fits;
+	buf_drop(&r->hold, b->at);
+	if (r->hold.len == 0)
+		buf_release(&r->hold);
+	return !r->hold.over;
 }
 
 static const struct step *end_broken(struct request *r, enum error e, const char *what)
@@ -194,8 +197,7 @@ static const struct step *relay_batch(struct request *r, struct batch *b)
 	choose_output(b);
 	if (last || r->saw_done)
 		return finish(r, b);
-	relay_write(r, b->out, b->out_len, b->roomy, -1);
-	if (!hold_rest(r, b))
+	if (!send_and_hold(r, b))
 		return end_broken(r, ERROR_UPSTREAM_INVALID, "sent an event larger than 1 MiB");
 	return STEP_WAIT;
 }

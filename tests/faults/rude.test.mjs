@@ -199,8 +199,8 @@ test('30: 400 clients that send a byte now and then: cut after 10 s, healthy cal
   const clients = await Promise.all(Array.from({ length: 400 }, () => Client.connect(valet.port)));
   const began = performance.now();
   for (const [i, client] of clients.entries()) {
-    client.send(i % 2 ? 'POST / HT' : head(CALL, 100000) + '{');
-    client.drip = setInterval(() => client.send(i % 2 ? 'T' : ' '), 700);
+    client.send(i % 2 ? 'POST / HTTP/1.1\r\nx: ' : head(CALL, 100000) + '{');
+    client.drip = setInterval(() => client.send(i % 2 ? 'y' : ' '), 700);
     client.socket.on('close', () => clearInterval(client.drip));
   }
   const beside = await calls();

@@ -17,6 +17,7 @@ static const char *twin_special(const char *p, const char *end);
 static const char *twin_utf8(const char *p, const char *end);
 static int twin_unit(const char *p, const char *end);
 static const char *twin_number(const char *p, const char *end);
+static const char *twin_string(const char *p, const char *end, bool *escaped);
 static void twin_init(struct json_lex *l, struct str text);
 static enum json_event twin_next(struct json_lex *l);
 static bool twin_scan(struct str text, struct json_want *wants, size_t n, struct json_scan *out,
@@ -27,14 +28,17 @@ static bool twin_scan(struct str text, struct json_want *wants, size_t n, struct
 #endif
 #define json_lex_special twin_special
 #define json_lex_utf8    twin_utf8
+#define json_lex_string  twin_string
 #define json_lex_unit    twin_unit
 #define json_lex_number  twin_number
 #define json_lex_init    twin_init
 #define json_lex_next    twin_next
 #define json_scan(...)   twin_scan(__VA_ARGS__)
+#include "base/json_lex.c"
 #include "base/json_scan.c"
 #undef json_lex_special
 #undef json_lex_utf8
+#undef json_lex_string
 #undef json_lex_unit
 #undef json_lex_number
 #undef json_lex_init
