@@ -16,6 +16,14 @@
 
 /* ---- usage objects: valid JSON already, so they are only walked ---- */
 
+/* Behind the string at p. */
+static const char *string_end(const char *p, const char *end)
+{
+	for (p++; p < end && *p != '"'; p++)
+		p += *p == '\\';
+	return p < end ? p + 1 : end;
+}
+
 /* Behind the container or string at p. */
 static const char *nested_end(const char *p, const char *end)
 {
@@ -53,7 +61,7 @@ static bool next_member(struct str *rest, struct str *name, struct str *value)
 	const char *end = rest->ptr + rest->len, *p = memchr(rest->ptr, '"', rest->len);
 	if (!p)
 		return false;
-	const char *behind = nested_end(p, end);
+	const char *behind = string_end(p, end);
 	*name = str_of(p + 1, (size_t)(behind - p) - 2);
 	for (p = behind; p < end && (*p == ':' || *p <= ' '); p++)
 		;

@@ -15,6 +15,7 @@
 #define HEAD_MS      10000
 #define STALL_MS     60000
 #define LINGER_MS    2000
+#define LEAVE_MS     300  /* the same for an idle connection when we stop: a request may be on its way, and must not meet a reset */
 #define BODY_RATE    1024 /* bytes a second, least */
 #define BODY_GRACE_MS 10000
 
@@ -455,7 +456,7 @@ static void on_look(struct timer *t)
 			lose(c, true);
 		return;
 	case CONN_LINGER:
-		if (stream_backlog(&c->stream) ? stalled(c, now_ms) : age_ms > LINGER_MS)
+		if (stream_backlog(&c->stream) ? stalled(c, now_ms) : age_ms >= LINGER_MS)
 			conn_close(c, false);
 		return;
 	}
@@ -503,14 +504,25 @@ void http_conn_open(struct http_server *server, int fd)
 	timer_start(server->loop, &c->timer, CONN_LOOK_MS);
 }
 
+/* An idle connection ends in order, unless a request has come that is not read yet: that one is answered. */
+static void leave(struct http_conn *c)
+{
+	if (!stream_is_quiet(&c->stream))
+		return;
+	set_state(c, CONN_LINGER);
+	c->since_ms -= LINGER_MS - LEAVE_MS;
+	timer_start(c->server->loop, &c->timer, LEAVE_MS + 1);
+	stream_finish(&c->stream);
+}
+
 void http_server_drain(struct http_server *s)
 {
 	s->stopping = true;
 	LIST_EACH(&s->conns, at) {
 		struct http_conn *c = CONTAINER_OF(at, struct http_conn, link);
-		if (c->state == CONN_HEAD && !c->slab)
-			conn_close(c, false);
 		c->keep_alive = false;
+		if (c->state == CONN_HEAD && !c->slab)
+			leave(c);
 	}
 }
 

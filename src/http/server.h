@@ -77,7 +77,7 @@ struct http_conn {
 /* Begins to serve a descriptor. */
 void http_conn_open(struct http_server *server, int fd);
 void http_server_init(struct http_server *s, struct loop *loop, const struct http_server_events *events, void *owner);
-/* Closes idle connections now and the others after their answer. */
+/* Closes idle connections within a moment and the others after their answer. */
 void http_server_drain(struct http_server *s);
 /* Closes everything now. */
 void http_server_close(struct http_server *s);

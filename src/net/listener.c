@@ -60,6 +60,12 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	}
 }
 
+void listener_accept_rest(struct listener *l)
+{
+	for (int fd; l->fd >= 0 && (fd = accept_one(l)) >= 0;)
+		l->accepted(l, fd);
+}
+
 static int bind_and_listen(int fd, const struct sockaddr *address, socklen_t len)
 {
 	int one = 1;

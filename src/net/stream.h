@@ -100,6 +100,8 @@ struct listener {
 /* 0 or a negative errno. */
 int listener_open(struct listener *l, struct loop *loop, const struct sockaddr *address, socklen_t len,
 		  void (*accepted)(struct listener *, int fd));
+/* Accepts whoever waits already: closing would reset them. */
+void listener_accept_rest(struct listener *l);
 void listener_close(struct listener *l);
 /* The bound address, "127.0.0.1:9300". */
 void listener_name(const struct listener *l, char *out, size_t size);

@@ -6,6 +6,9 @@
 #include "proxy/worker.h"
 
 
+#define ORIGIN_MAX 512
+#define ASKED_MAX  2048 /* names of fields in a preflight that are echoed */
+
 /* ---- AUTH ---- */
 
 static struct str host_name(struct str host)
@@ -38,6 +41,8 @@ static const struct step *preflight(struct request *r)
 	struct str asked = http_head_get(r->conn->head, STR("access-control-request-headers"));
 	struct str local = http_head_get(r->conn->head, STR("access-control-request-private-network"));
 	struct str lines = STR_NONE;
+	if (asked.len > ASKED_MAX)
+		asked = STR_NONE;
 	if (r->origin.len && answer_origin_allowed(r->catalog, r->origin))
 		lines = arena_printf(&r->arena,
 				     "access-control-allow-methods: GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS\r\n"
@@ -64,7 +69,8 @@ const struct step *step_auth(struct request *r)
 	const struct http_head *h = r->conn->head;
 	struct str host = http_head_get(h, STR("host"));
 	find_operation(r);
-	r->origin = arena_dup(&r->arena, http_head_get(h, STR("origin")));
+	struct str origin = http_head_get(h, STR("origin"));
+	r->origin = arena_dup(&r->arena, origin.len <= ORIGIN_MAX ? origin : STR("(too long)")); /* it is echoed where it is allowed */
 	bool harmless = r->op && (r->op->op == OP_HEALTH || r->op->op == OP_READY);
 	if (r->catalog->guard && !harmless && !host_is_ours(r->worker, host))
 		return request_failf(r, ERROR_ORIGIN_NOT_ALLOWED, "this listener serves this machine only, not the host '%.*s'",

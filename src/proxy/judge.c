@@ -8,6 +8,7 @@
 #include "proxy/worker.h"
 
 #define RETRY_AFTER_MAX_MS 60000
+#define CONTENT_TYPE_MAX   256
 
 /* ---- failures before the first byte ---- */
 
@@ -119,7 +120,7 @@ static const struct step *wrong_answer(struct request *r, const char *what)
 static const struct step *take(struct request *r, const struct http_head *h)
 {
 	struct str type = http_head_get(h, STR("content-type")), coding = http_head_get(h, STR("content-encoding"));
-	r->content_type = arena_dup(&r->arena, type);
+	r->content_type = arena_dup(&r->arena, str_head(type, CONTENT_TYPE_MAX)); /* it goes on to the client */
 	r->error = ERROR_NONE;
 	r->answer_length = h->chunked ? -1 : h->content_length;
 	if (coding.len && !str_ieq(coding, STR("identity")))

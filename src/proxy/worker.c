@@ -217,8 +217,10 @@ static void receive_order(struct message *m)
 	struct order *o = CONTAINER_OF(m, struct order, message);
 	struct worker *w = o->worker;
 	w->draining = true;
-	for (unsigned i = 0; i < w->listener_count; i++)
+	for (unsigned i = 0; i < w->listener_count; i++) {
+		listener_accept_rest(&w->listeners[i]);
 		listener_close(&w->listeners[i]);
+	}
 	if (o->now)
 		http_server_close(&w->server);
 	else

@@ -78,16 +78,17 @@ export class Client {
   }
 
   // The next whole answer, taken off the front; also a cut one if the connection is over.
-  answer(options) {
-    return until('an answer', () => {
+  async answer(options) {
+    const { found, over } = await until('an answer', () => {
       const found = takeAnswer(this.bytes, this.over, options);
       if (found) {
         this.parts = [this.bytes.subarray(found.size)];
-        return found;
+        return { found };
       }
-      assert.ok(!this.over, `the connection ended (${this.over}) before an answer: ${this.text.slice(0, 300)}`);
-      return null;
+      return this.over && { over: this.over };
     }, this.limitMs);
+    assert.ok(found, `the connection ended (${over}) before an answer: ${this.text.slice(0, 300)}`);
+    return found;
   }
 
   ended() { return until('the connection has ended', () => this.over, this.limitMs); }

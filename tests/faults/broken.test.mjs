@@ -207,6 +207,27 @@ script('8: an answer that is cut anywhere is never taken for whole', async () =>
   assert.ok(cuts > 300 && successes < 40, `${successes} of ${cuts}`); // cut behind the finish_reason the answer may be whole
 });
 
+script('8: a stream that comes in any pieces arrives byte for byte', async () => {
+  const parts = [...'abcdefgh'].map((letter) => piece(letter.repeat(9))), all = [...parts, finish(), event('[DONE]')].join('');
+  const first = Buffer.from(STREAM_HEAD + chunk(parts[0]));
+  const rest = Buffer.from([...parts.slice(1), finish(), event('[DONE]')].map(chunk).join('') + '0\r\n\r\n');
+  raw.behave = async (c, request) => { // three sends, the second of which ends anywhere
+    const at = Number(JSON.parse(request.body).user), pause = () => new Promise((resolve) => setTimeout(resolve, 4));
+    for (const bytes of [first, rest.subarray(0, at), rest.subarray(at)]) {
+      await c.send(bytes);
+      await pause();
+    }
+  };
+  const jobs = Array.from({ length: rest.length }, (_, at) => at).filter((at) => at % 3 === 0);
+  await Promise.all(Array.from({ length: 8 }, async () => {
+    for (let at = jobs.pop(); at !== undefined; at = jobs.pop()) {
+      const answer = await ask(scripted.valet, stream({ user: String(at) }));
+      assert.ok(answer.whole);
+      assert.equal(answer.text, all, `cut at ${at}`);
+    }
+  }));
+});
+
 script('13: of what an engine says at most 512 clean bytes are passed on', async () => {
   raw.behave = (c) => c.answer(JSON.stringify({ error: { message: `bad \u0000\u001b[31m\u007f\n<b>${'é'.repeat(3000)}` } }), { status: 500 });
   const error = assertError(await ask(scripted.valet), 500, 'upstream_error');

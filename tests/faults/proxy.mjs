@@ -9,7 +9,7 @@ import net from 'node:net';
 export class Proxy {
   static async start(port, host = '127.0.0.1') {
     const proxy = new Proxy();
-    Object.assign(proxy, { target: { port, host }, live: new Set(), faults: [], struck: 0 });
+    Object.assign(proxy, { target: { port, host }, live: new Set(), faults: [], struck: 0, heard: null });
     proxy.server = net.createServer({ noDelay: true, allowHalfOpen: true }, (client) => proxy.serve(client));
     await new Promise((resolve, reject) => proxy.server.once('error', reject).listen(0, host, resolve));
     proxy.port = proxy.server.address().port;
@@ -22,6 +22,9 @@ export class Proxy {
   // what: 'cut' (FIN), 'reset' (RST), 'stall' (no byte more), 'garble' (turns bits of the bytes that follow), 'delay' (`delay` ms before each piece).
   arm(fault) { this.faults.push({ after: 0, count: 1, delay: 0, ...fault }); }
   disarm() { this.faults = []; for (const link of this.live) { link.fault = null; } }
+
+  // The same for the connections that are there now, whatever they carry: TLS hides where a call begins.
+  strike(fault) { for (const link of this.live) Object.assign(link, { passed: 0, fault: { delay: 0, ...fault } }); }
 
   next() {
     const fault = this.faults[0];
@@ -36,6 +39,7 @@ export class Proxy {
     const over = () => { client.destroy(); engine.destroy(); this.live.delete(link); };
     for (const socket of [client, engine]) socket.on('error', over).on('close', over);
     client.on('data', (data) => {
+      this.heard?.push(data); // an array here keeps what Valet sends
       if (data.subarray(0, 5).toString() === 'POST ') { // a call begins; kept connections carry several
         link.passed = 0;
         link.fault = this.next();

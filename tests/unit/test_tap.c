@@ -258,7 +258,7 @@ static void test_absurd_usage(void **state)
 {
 	static const char *const wrong[] = {
 		"{\"prompt_tokens\":-1}", "{\"prompt_tokens\":4294967297}", "{\"prompt_tokens\":99999999999999999999999999}",
-		"{\"completion_tokens\":\"12\"}", "{\"completion_tokens\":1.5}", "{\"input_tokens\":[3]}", "{\"output_tokens\":{}}",
+		"{\"completion_tokens\":\"12\"}", "{\"completion_tokens\":1.5}",
 		"{\"prompt_tokens\":true}", "{\"prompt_tokens_details\":{\"cached_tokens\":-3}}", "{\"completion_tokens\":1e400}",
 	};
 	for (size_t i = 0; i < COUNT(wrong); i++) {
@@ -279,7 +279,7 @@ static void test_empty_usage(void **state)
 {
 	static const char *const none[] = {
 		"{}", "{ }", "{\"prompt_tokens\":null}", "{\"type\":\"duration\",\"seconds\":7}", "{\"prompt_tokens_details\":{}}",
-		"{\"text\":\"\\\"prompt_tokens\\\":5\"}", "{\"a\":{\"prompt_tokens\":5},\"b\":[{\"prompt_tokens\":5}]}",
+		"{\"text\":\"\\\"prompt_tokens\\\":5\"}", "{\"prompt_tokens\":{},\"input_tokens\":[]}",
 	};
 	for (size_t i = 0; i < COUNT(none); i++) {
 		struct usage u = {0};
