@@ -31,14 +31,30 @@ static void put_settings(struct buf *out)
 	field_print_reference(out, &settings_table);
 }
 
+static const char errors_intro[] =
+	"# Errors\n\n"
+	"What clients are told when a request fails, in the words of the API they speak.\n\n"
+	"With OpenAI's APIs:\n\n"
+	"```json\n"
+	"{\"error\": {\"message\": \"the model 'qwen' does not exist\", \"type\": "
+	"\"invalid_request_error\",\n"
+	"           \"param\": \"model\", \"code\": \"model_not_found\"}}\n"
+	"```\n\n"
+	"With `/v1/messages` the same object has Anthropic's type, and stands in `{\"type\": "
+	"\"error\", \"error\": …}`. Once a\n"
+	"stream is under way, the error is its last event, and the connection is closed without "
+	"`[DONE]`. Every answer\n"
+	"has the field `x-request-id`; give it to whoever looks into Valet's log.\n\n"
+	"*Elsewhere*: another target is tried first where there is one, as long as the client got "
+	"no byte of an answer.\n"
+	"`error.code` is what programs should look at; where an engine gave a code of its own for "
+	"a refused request, it\n"
+	"stands there instead of `invalid_request`, and the status is the engine's.\n\n";
+
 static void put_errors(struct buf *out)
 {
-	BUF_ADD(out, "# Errors\n\n"
-		     "What clients are told, as `error.code` with the types of the API they speak. "
-		     "*Elsewhere*: another\n"
-		     "target is tried first where there is one, as long as the client got no byte "
-		     "of an answer.\n\n"
-		     "| Code | Status | OpenAI type | Anthropic type | Elsewhere | Meaning |\n"
+	buf_adds(out, str_from(errors_intro));
+	BUF_ADD(out, "| Code | Status | OpenAI type | Anthropic type | Elsewhere | Meaning |\n"
 		     "| --- | --- | --- | --- | --- | --- |\n");
 	for (int i = ERROR_NONE + 1; i < ERROR_COUNT; i++) {
 		const struct error_row *e = &error_rows[i];
@@ -51,7 +67,13 @@ static void put_metrics(struct buf *out)
 {
 	struct metric_info info;
 	BUF_ADD(out, "# Metrics\n\n"
-		     "At `/metrics` of `admin_listen`, in the text format of Prometheus.\n\n"
+		     "What Valet counts, at `/metrics` of `admin_listen`, in the text format of "
+		     "Prometheus.\n\n"
+		     "Counters begin at 0 when Valet starts, and a reload of the settings keeps "
+		     "them. `target` is the name of a\n"
+		     "target or of an engine that was found, `model` the name that clients use. A "
+		     "histogram has the samples\n"
+		     "`_bucket`, `_sum` and `_count`, in seconds.\n\n"
 		     "| Name | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; metrics_info(i, &info); i++)
 		buf_addf(out, "| `%s` | %s | %s | %s |\n", info.name, info.type,
@@ -61,9 +83,12 @@ static void put_metrics(struct buf *out)
 static void put_cli(struct buf *out)
 {
 	BUF_ADD(out, "# Command line\n\n"
-		     "`valet COMMAND --help` says the same. Exit codes: 0 done, 1 it went wrong, 2 "
-		     "wrong usage.\n"
-		     "`valet --version` says which version this is.\n");
+		     "What `valet COMMAND --help` says of each command; `valet --help` lists them "
+		     "and `valet --version` says which\n"
+		     "version this is.\n\n"
+		     "Exit codes: 0 done, 1 it went wrong, 2 wrong usage. An option's value stands "
+		     "behind it (`--listen HOST:PORT`)\n"
+		     "or behind `=` (`--listen=HOST:PORT`); what follows `--` is no option.\n");
 	for (size_t i = 0; commands[i]; i++) {
 		buf_addf(out, "\n## `valet %s`\n\n```text\n", commands[i]->name);
 		cli_print_help(out, commands[i]);
@@ -86,6 +111,7 @@ static int put_page(const struct page *page)
 	struct buf out;
 	buf_init(&out, OUT_MAX);
 	page->put(&out);
+	buf_addf(&out, "\n*Printed by `valet reference %s`.*\n", page->name);
 	int code = cli_put(&out);
 	buf_release(&out);
 	return code;

@@ -414,7 +414,7 @@ static void on_failed(struct stream *s, const char *why)
 	struct upstream *u = CONTAINER_OF(s, struct upstream, stream);
 	if (u->connecting) {
 		u->connecting->why = why;
-		u->connecting->how = UPSTREAM_REFUSED;
+		u->connecting->how = s->tls_failed ? UPSTREAM_BAD : UPSTREAM_REFUSED;
 		stream_close(s, false); /* the next address is tried once this is closed */
 		return;
 	}

@@ -20,11 +20,11 @@ struct upstream;
 
 enum upstream_failure {
 	UPSTREAM_NO_NAME,     /* the host's name does not resolve */
-	UPSTREAM_REFUSED,     /* connecting failed (refused, unreachable, TLS): nothing was sent */
+	UPSTREAM_REFUSED,     /* connecting failed (refused, unreachable): nothing was sent */
 	UPSTREAM_CONNECT_TIMEOUT,
 	UPSTREAM_CLOSED,      /* closed or reset before the first byte of an answer */
 	UPSTREAM_CUT,         /* closed or reset inside an answer */
-	UPSTREAM_BAD,         /* not HTTP, ambiguous framing, head too large */
+	UPSTREAM_BAD,         /* TLS failed; not HTTP, ambiguous framing, head too large */
 };
 
 struct upstream_events {

@@ -161,6 +161,7 @@ static void shake_hands(struct stream *s)
 		uv_poll_start(&s->poll, UV_WRITABLE, on_poll);
 		return;
 	default:
+		s->tls_failed = true;
 		fail(s, tls_why(s->tls));
 	}
 }

@@ -50,6 +50,7 @@ struct stream {
 	bool hung_up : 1;    /* the peer has gone while reading was paused */
 	bool finishing : 1;  /* shut down our side once the backlog is empty */
 	bool read_full : 1;  /* the last read filled its buffer: more may wait */
+	bool tls_failed : 1; /* connected, but TLS did not come about */
 	bool kicked : 1;     /* writability is watched only to come back for bytes inside TLS */
 };
 

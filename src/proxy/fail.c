@@ -104,6 +104,8 @@ static const struct step *fail_inside(struct request *r)
 	if (r->as_events) {
 		struct buf event;
 		buf_init(&event, 16384);
+		if (r->mid_event)
+			BUF_ADD(&event, "\n\n");
 		if (r->op->op == OP_MESSAGES || r->op->op == OP_RESPONSES)
 			BUF_ADD(&event, "event: error\n");
 		BUF_ADD(&event, "data: ");

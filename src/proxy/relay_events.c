@@ -59,6 +59,7 @@ static void keep_renamed(struct request *r, struct batch *b, struct str event)
 static void take_event(struct request *r, struct batch *b, struct str event)
 {
 	unsigned marks = tap_event(event, &r->usage);
+	r->mid_event = false;
 	if (marks & TAP_DATA) {
 		r->events++;
 		if (r->first_us == 0)
@@ -103,6 +104,7 @@ static void take_unfinished(struct request *r, struct batch *b)
 	if (b->at < b->len && !r->saw_done) {
 		take_event(r, b, str_of(b->bytes + b->at, b->len - b->at));
 		b->at = b->len;
+		r->mid_event = true;
 	}
 }
 
@@ -113,6 +115,7 @@ static void let_long_pass(struct request *r, struct batch *b)
 		return;
 	keep(b, str_of(b->bytes + b->at, b->len - b->at));
 	b->at = b->len;
+	r->mid_event = true;
 }
 
 /* Sends the whole events and keeps the incomplete one for the next read. It is copied away first: the frame that is written around what
@@ -151,7 +154,7 @@ static bool needs_finish(const struct request *r)
 /* The stream is over, in HTTP's order or by [DONE]; `b` holds the last events. */
 static const struct step *finish(struct request *r, struct batch *b)
 {
-	char done[] = "data: [DONE]\n\n";
+	char done[] = "\n\ndata: [DONE]\n\n", *from = r->mid_event ? done : done + 2;
 	if (r->saw_error)
 		request_fail(r, ERROR_UPSTREAM_ERROR, STR("the target sent an error inside the stream"));
 	else if (!r->saw_done && !r->saw_finish && needs_finish(r)) {
@@ -165,7 +168,7 @@ static const struct step *finish(struct request *r, struct batch *b)
 	if (r->saw_done || r->saw_error || !needs_done(r))
 		return relay_finish(r, b->out, b->out_len, b->roomy, -1);
 	relay_write(r, b->out, b->out_len, b->roomy, -1);
-	return relay_finish(r, done, sizeof(done) - 1, false, -1);
+	return relay_finish(r, from, strlen(from), false, -1);
 }
 
 /* An error as the first thing of a stream: another target may do better. */

@@ -107,6 +107,7 @@ struct request {
 	bool hide_usage;              /* the usage chunk is ours, not the client's */
 	bool saw_finish, saw_done, saw_error;
 	bool watching;                /* the timer looks at the body's progress */
+	bool mid_event;               /* what the client has got does not end with a whole event */
 	bool keep_tail;               /* RAW: `hold` keeps the end of a JSON answer */
 	bool paused;                  /* the upstream waits for the client */
 	struct buf hold;              /* an incomplete event; a whole answer; an error's body */

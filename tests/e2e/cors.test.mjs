@@ -62,3 +62,12 @@ test('a page from elsewhere gets no permission', async () => {
 test('a request without Origin carries no CORS headers that it does not need', async () => {
   assert.equal((await request('GET', '/v1/models', {})).status, 200);
 });
+
+test('values that would be echoed without bound are refused or left out, and nothing breaks', async () => {
+  const long = await request('GET', '/v1/models', { origin: `http://localhost:${'9'.repeat(12000)}` });
+  assert.equal(long.status, 403);
+  const asked = await preflight(local[0], { 'access-control-request-headers': 'a,'.repeat(6000) });
+  assert.equal(asked.status, 204);
+  assert.ok(asked.headers['access-control-allow-headers'].length < 3000);
+  assert.equal((await request('GET', '/v1/models', {})).status, 200);
+});

@@ -154,6 +154,13 @@ export function cpuMs(pid) { // of all threads, user and system
   return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
+// Stops a program; all of its threads stand when this resolves. SIGCONT lets it go on.
+export async function freeze(program) {
+  program.signal('SIGSTOP');
+  const tasks = `/proc/${program.pid}/task`;
+  await until('every thread stands', () => fs.readdirSync(tasks).every((id) => / T /.test(fs.readFileSync(`${tasks}/${id}/stat`, 'latin1').replace(/^.*\)/, ''))));
+}
+
 // Connections that the process's port has with clients, other than those that are over.
 function clientsOf(port) {
   const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;

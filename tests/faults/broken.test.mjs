@@ -177,6 +177,16 @@ script('22: a stream that never ends is ended at the total time, and the engine 
   await until('the upstream is closed', () => running._destroyed);
 });
 
+script('21: a last event without its blank line is still an event of its own, and [DONE] follows', async () => {
+  const last = finish().trimEnd();
+  raw.behave = (c) => c.send(STREAM_HEAD + [piece('one '), last].map((e) => chunk(e).toString()).join('') + '0\r\n\r\n');
+  const answer = await ask(scripted.valet, stream());
+  assert.ok(answer.whole, answer.text);
+  const got = events(answer);
+  assert.equal(got.at(-1), '[DONE]');
+  assert.equal(JSON.parse(got.at(-2)).choices[0].finish_reason, 'stop');
+});
+
 script('8: an answer that is cut anywhere is never taken for whole', async () => {
   const words = ['one ', 'two ', 'three ', 'four '];
   const streamed = Buffer.from(STREAM_HEAD + [...words.map((w) => piece(w)), finish(), usage(), event('[DONE]')].map(chunk).join('') + '0\r\n\r\n');

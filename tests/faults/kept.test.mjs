@@ -2,7 +2,7 @@
 // an engine sent too much ever becomes part of the answer to another request.
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
-import { CALL, Client, ask, assertError, chat, contents, faultTest, head, until, withRaw } from './aid.mjs';
+import { CALL, Client, ask, assertError, chat, contents, faultTest, freeze, head, until, withRaw } from './aid.mjs';
 import { chunk, completion, event, finish, piece, STREAM_HEAD } from './raw.mjs';
 
 const { valet, raw } = await withRaw([{}], { config: { workers: 1, timeouts: { first_byte: '2s', heartbeat: 'off' } } });
@@ -112,7 +112,7 @@ kept('a second answer that comes later, on an idle connection: dropped with it, 
     assert.equal(content(await ask(valet, { body: chat({ user: `first ${i}` }) })), `first ${i}`);
     const idle = used, body = chat({ user: `second ${i}` });
     const stopped = i % 2 === 0;
-    if (stopped) valet.signal('SIGSTOP'); // both stand in the queue when Valet goes on, the request first
+    if (stopped) await freeze(valet.program); // both stand in the queue when Valet goes on, the request first
     if (stopped) await client.send(head(CALL, body.length) + body);
     await idle.send(second);
     if (stopped) valet.signal('SIGCONT');

@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
-#define MESSAGES "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
-#define FORM_TYPE "multipart/form-data; boundary=xyz"
+#define MESSAGES     "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#define FORM_TYPE    "multipart/form-data; boundary=xyz"
 
 static struct arena arena;
 
@@ -40,13 +40,15 @@ static struct str exact(const char *text)
 	return arena_dup(&arena, str_from(text));
 }
 
-static void refuse(enum operation op, const char *body, const char *type, enum error want, const char *param, const char *text)
+static void refuse(enum operation op, const char *body, const char *type, enum error want,
+		   const char *param, const char *text)
 {
 	struct body_facts facts;
 	struct str at;
 	struct buf why;
 	buf_init(&why, 1024);
-	enum error e = body_read(&operations[op], exact(body), str_from(type), &arena, &facts, &at, &why);
+	enum error e =
+		body_read(&operations[op], exact(body), str_from(type), &arena, &facts, &at, &why);
 	if (e != want)
 		fail_msg("error %d, expected %d, of: %s", e, want, body);
 	assert_str(at, param);
@@ -60,7 +62,8 @@ static struct body_facts take(enum operation op, struct str body, const char *ty
 	struct str param;
 	struct buf why;
 	buf_init(&why, 1024);
-	enum error e = body_read(&operations[op], body, str_from(type), &arena, &facts, &param, &why);
+	enum error e =
+		body_read(&operations[op], body, str_from(type), &arena, &facts, &param, &why);
 	if (e)
 		fail_msg("refused with %.*s: %.*s", STR_ARG(buf_str(&why)), STR_ARG(body));
 	assert_int_equal(why.len, 0);
@@ -69,7 +72,8 @@ static struct body_facts take(enum operation op, struct str body, const char *ty
 }
 
 /* The parts as one text; that they are at most BODY_PARTS, none empty, and that their sum is told. */
-static struct str joined(const struct body_facts *facts, struct str body, const char *model, bool ask_usage)
+static struct str joined(const struct body_facts *facts, struct str body, const char *model,
+			 bool ask_usage)
 {
 	struct iovec parts[BODY_PARTS];
 	struct buf out;
@@ -88,7 +92,8 @@ static struct str joined(const struct body_facts *facts, struct str body, const 
 	return copy;
 }
 
-static void expect_parts(enum operation op, const char *body, const char *model, bool ask_usage, const char *want)
+static void expect_parts(enum operation op, const char *body, const char *model, bool ask_usage,
+			 const char *want)
 {
 	struct str text = exact(body);
 	struct body_facts facts = take(op, text, "application/json");
@@ -110,10 +115,14 @@ static void test_refuse_json(void **state)
 {
 	const enum error e = ERROR_INVALID_JSON;
 	refuse_chat("", e, "", "the body is not valid JSON: expected a value at byte 0");
-	refuse_chat("{", e, "", "the body is not valid JSON: expected a member name in quotes at byte 1");
-	refuse_chat("{\"model\":\"m\",}", e, "", "the body is not valid JSON: expected a member name in quotes at byte 13");
-	refuse_chat("{\"model\":\"m\"} {}", e, "", "the body is not valid JSON: expected the end of the text at byte 14");
-	refuse_chat("{\"model\":\"\xff\"}", e, "", "the body is not valid JSON: invalid UTF-8 at byte 10");
+	refuse_chat("{", e, "",
+		    "the body is not valid JSON: expected a member name in quotes at byte 1");
+	refuse_chat("{\"model\":\"m\",}", e, "",
+		    "the body is not valid JSON: expected a member name in quotes at byte 13");
+	refuse_chat("{\"model\":\"m\"} {}", e, "",
+		    "the body is not valid JSON: expected the end of the text at byte 14");
+	refuse_chat("{\"model\":\"\xff\"}", e, "",
+		    "the body is not valid JSON: invalid UTF-8 at byte 10");
 	refuse_chat("[]", e, "", "the body must be a JSON object");
 	refuse_chat("\"model\"", e, "", "the body must be a JSON object");
 	refuse_chat("null", e, "", "the body must be a JSON object");
@@ -121,17 +130,22 @@ static void test_refuse_json(void **state)
 
 static void test_refuse_model(void **state)
 {
-	refuse_chat("{" MESSAGES "}", ERROR_MISSING_PARAMETER, "model", "you must provide a model parameter");
-	refuse_chat("{\"model\":null}", ERROR_MISSING_PARAMETER, "model", "you must provide a model parameter");
-	refuse_chat("{\"x\":{\"model\":\"m\"}}", ERROR_MISSING_PARAMETER, "model", "you must provide a model parameter");
+	refuse_chat("{" MESSAGES "}", ERROR_MISSING_PARAMETER, "model",
+		    "you must provide a model parameter");
+	refuse_chat("{\"model\":null}", ERROR_MISSING_PARAMETER, "model",
+		    "you must provide a model parameter");
+	refuse_chat("{\"x\":{\"model\":\"m\"}}", ERROR_MISSING_PARAMETER, "model",
+		    "you must provide a model parameter");
 	refuse_chat("{\"model\":7}", ERROR_INVALID_TYPE, "model", "'model' must be a string");
 	refuse_chat("{\"model\":[\"m\"]}", ERROR_INVALID_TYPE, "model", "'model' must be a string");
-	refuse_chat("{\"model\":\"\"}", ERROR_INVALID_VALUE, "model", "'model' must be a name of 1 to 512 bytes");
+	refuse_chat("{\"model\":\"\"}", ERROR_INVALID_VALUE, "model",
+		    "'model' must be a name of 1 to 512 bytes");
 	struct buf b;
 	buf_init(&b, 4096);
 	buf_addf(&b, "{\"model\":\"%0513d\"}", 0);
 	buf_addc(&b, 0);
-	refuse_chat(b.ptr, ERROR_INVALID_VALUE, "model", "'model' must be a name of 1 to 512 bytes");
+	refuse_chat(b.ptr, ERROR_INVALID_VALUE, "model",
+		    "'model' must be a name of 1 to 512 bytes");
 	buf_clear(&b);
 	buf_addf(&b, "{\"model\":\"%0512d\"," MESSAGES "}", 0);
 	assert_int_equal(take(OP_CHAT, buf_str(&b), "").model.len, 512);
@@ -140,10 +154,13 @@ static void test_refuse_model(void **state)
 
 static void test_refuse_twice(void **state)
 {
-	static const char *const names[] = {"model", "stream", "max_tokens", "max_completion_tokens", "n", "stream_options"};
+	static const char *const names[] = {
+		"model", "stream", "max_tokens", "max_completion_tokens", "n", "stream_options"};
 	for (size_t i = 0; i < COUNT(names); i++) {
-		struct str body = arena_printf(&arena, "{\"model\":\"m\",\"%s\":1,\"%s\":2}", names[i], names[i]);
-		struct str text = arena_printf(&arena, "'%s' stands more than once in the body", names[i]);
+		struct str body = arena_printf(&arena, "{\"model\":\"m\",\"%s\":1,\"%s\":2}",
+					       names[i], names[i]);
+		struct str text =
+			arena_printf(&arena, "'%s' stands more than once in the body", names[i]);
 		refuse_chat(body.ptr, ERROR_DUPLICATE_PARAMETER, names[i], text.ptr);
 	}
 	refuse_chat("{\"model\":\"a\",\"mod\\u0065l\":\"b\"}", ERROR_DUPLICATE_PARAMETER, "model",
@@ -152,39 +169,52 @@ static void test_refuse_twice(void **state)
 
 static void test_refuse_types(void **state)
 {
-	refuse_chat("{\"model\":\"m\",\"stream\":\"true\"}", ERROR_INVALID_TYPE, "stream", "'stream' must be true or false");
-	refuse_chat("{\"model\":\"m\",\"stream\":1}", ERROR_INVALID_TYPE, "stream", "'stream' must be true or false");
-	refuse_chat("{\"model\":\"m\",\"max_tokens\":\"5\"}", ERROR_INVALID_TYPE, "max_tokens", "'max_tokens' must be an integer");
-	refuse_chat("{\"model\":\"m\",\"max_tokens\":1.5}", ERROR_INVALID_TYPE, "max_tokens", "'max_tokens' must be an integer");
+	refuse_chat("{\"model\":\"m\",\"stream\":\"true\"}", ERROR_INVALID_TYPE, "stream",
+		    "'stream' must be true or false");
+	refuse_chat("{\"model\":\"m\",\"stream\":1}", ERROR_INVALID_TYPE, "stream",
+		    "'stream' must be true or false");
+	refuse_chat("{\"model\":\"m\",\"max_tokens\":\"5\"}", ERROR_INVALID_TYPE, "max_tokens",
+		    "'max_tokens' must be an integer");
+	refuse_chat("{\"model\":\"m\",\"max_tokens\":1.5}", ERROR_INVALID_TYPE, "max_tokens",
+		    "'max_tokens' must be an integer");
 	refuse_chat("{\"model\":\"m\",\"max_tokens\":-2}", ERROR_INVALID_VALUE, "max_tokens",
 		    "'max_tokens' must be between -1 and 2147483647");
-	refuse_chat("{\"model\":\"m\",\"max_completion_tokens\":2147483648}", ERROR_INVALID_VALUE, "max_completion_tokens",
+	refuse_chat("{\"model\":\"m\",\"max_completion_tokens\":2147483648}", ERROR_INVALID_VALUE,
+		    "max_completion_tokens",
 		    "'max_completion_tokens' must be between -1 and 2147483647");
-	refuse_chat("{\"model\":\"m\",\"max_completion_tokens\":99999999999999999999}", ERROR_INVALID_TYPE, "max_completion_tokens",
+	refuse_chat("{\"model\":\"m\",\"max_completion_tokens\":99999999999999999999}",
+		    ERROR_INVALID_TYPE, "max_completion_tokens",
 		    "'max_completion_tokens' must be an integer");
-	refuse_chat("{\"model\":\"m\",\"n\":0}", ERROR_INVALID_VALUE, "n", "'n' must be between 1 and 128");
-	refuse_chat("{\"model\":\"m\",\"n\":129}", ERROR_INVALID_VALUE, "n", "'n' must be between 1 and 128");
+	refuse_chat("{\"model\":\"m\",\"n\":0}", ERROR_INVALID_VALUE, "n",
+		    "'n' must be between 1 and 128");
+	refuse_chat("{\"model\":\"m\",\"n\":129}", ERROR_INVALID_VALUE, "n",
+		    "'n' must be between 1 and 128");
 	refuse_chat("{\"model\":\"m\",\"stream_options\":[]}", ERROR_INVALID_TYPE, "stream_options",
 		    "'stream_options' must be an object");
 }
 
 static void test_refuse_messages(void **state)
 {
-	refuse_chat("{\"model\":\"m\"}", ERROR_MISSING_PARAMETER, "messages", "you must provide a messages parameter");
+	refuse_chat("{\"model\":\"m\"}", ERROR_MISSING_PARAMETER, "messages",
+		    "you must provide a messages parameter");
 	refuse_chat("{\"model\":\"m\",\"messages\":null}", ERROR_MISSING_PARAMETER, "messages",
 		    "you must provide a messages parameter");
-	refuse_chat("{\"model\":\"m\",\"messages\":\"hi\"}", ERROR_INVALID_TYPE, "messages", "'messages' must be an array");
-	refuse(OP_MESSAGES, "{\"model\":\"m\",\"messages\":{}}", "", ERROR_INVALID_TYPE, "messages", "'messages' must be an array");
+	refuse_chat("{\"model\":\"m\",\"messages\":\"hi\"}", ERROR_INVALID_TYPE, "messages",
+		    "'messages' must be an array");
+	refuse(OP_MESSAGES, "{\"model\":\"m\",\"messages\":{}}", "", ERROR_INVALID_TYPE, "messages",
+	       "'messages' must be an array");
 	take(OP_COMPLETIONS, STR("{\"model\":\"m\"}"), "");
 	take(OP_EMBEDDINGS, STR("{\"model\":\"m\",\"stream\":\"what\",\"stream_options\":7}"), "");
 }
 
-static void refuse_form(const char *body, const char *type, enum error e, const char *param, const char *text)
+static void refuse_form(const char *body, const char *type, enum error e, const char *param,
+			const char *text)
 {
 	refuse(OP_TRANSCRIPTIONS, body, type, e, param, text);
 }
 
-#define PART(name, value) "--xyz\r\nContent-Disposition: form-data; name=\"" name "\"\r\n\r\n" value "\r\n"
+#define PART(name, value) \
+	"--xyz\r\nContent-Disposition: form-data; name=\"" name "\"\r\n\r\n" value "\r\n"
 
 static void test_refuse_forms(void **state)
 {
@@ -192,11 +222,14 @@ static void test_refuse_forms(void **state)
 		    "the body must be multipart/form-data with a boundary");
 	refuse_form(PART("model", "m") "--xyz--\r\n", "multipart/form-data", ERROR_INVALID_FORM, "",
 		    "the body must be multipart/form-data with a boundary");
-	refuse_form(PART("model", "m"), FORM_TYPE, ERROR_INVALID_FORM, "", "the body is not a valid multipart/form-data form");
-	refuse_form("", FORM_TYPE, ERROR_INVALID_FORM, "", "the body is not a valid multipart/form-data form");
+	refuse_form(PART("model", "m"), FORM_TYPE, ERROR_INVALID_FORM, "",
+		    "the body is not a valid multipart/form-data form");
+	refuse_form("", FORM_TYPE, ERROR_INVALID_FORM, "",
+		    "the body is not a valid multipart/form-data form");
 	refuse_form(PART("file", "x") "--xyz--\r\n", FORM_TYPE, ERROR_MISSING_PARAMETER, "model",
 		    "you must provide a model parameter");
-	refuse_form(PART("model", "a") PART("model", "b") "--xyz--\r\n", FORM_TYPE, ERROR_DUPLICATE_PARAMETER, "model",
+	refuse_form(PART("model", "a") PART("model", "b") "--xyz--\r\n", FORM_TYPE,
+		    ERROR_DUPLICATE_PARAMETER, "model",
 		    "'model' stands more than once in the form");
 	refuse_form(PART("model", " \t") "--xyz--\r\n", FORM_TYPE, ERROR_INVALID_VALUE, "model",
 		    "'model' must be a name of 1 to 512 bytes");
@@ -206,30 +239,43 @@ static void test_refuse_forms(void **state)
 
 static void test_facts(void **state)
 {
-	struct body_facts f = take(OP_CHAT, STR("{" MESSAGES ",\"model\":\"Qwen\\/Qwen\\u0033\",\"stream\":true,\"n\":1,"
-						"\"max_tokens\":-1,\"max_completion_tokens\":null,\"temperature\":\"odd\"}"), "");
+	struct body_facts f = take(
+		OP_CHAT,
+		STR("{" MESSAGES ",\"model\":\"Qwen\\/Qwen\\u0033\",\"stream\":true,\"n\":1,"
+		    "\"max_tokens\":-1,\"max_completion_tokens\":null,\"temperature\":\"odd\"}"),
+		"");
 	assert_str(f.model, "Qwen/Qwen3");
 	assert_str(f.model_raw, "\"Qwen\\/Qwen\\u0033\"");
 	assert_true(f.stream && !f.usage_asked && !f.form && f.usage.at);
-	f = take(OP_CHAT, STR("\xef\xbb\xbf {\"model\":\"m\"," MESSAGES ",\"stream\":null,\"stream_options\":null} \n"), "");
+	f = take(OP_CHAT,
+		 STR("\xef\xbb\xbf {\"model\":\"m\"," MESSAGES
+		     ",\"stream\":null,\"stream_options\":null} \n"),
+		 "");
 	assert_true(!f.stream && !f.usage.at);
-	f = take(OP_RESPONSES, STR("{\"model\":\"m\",\"input\":\"x\",\"stream\":true,\"stream_options\":{}}"), "");
+	f = take(OP_RESPONSES,
+		 STR("{\"model\":\"m\",\"input\":\"x\",\"stream\":true,\"stream_options\":{}}"),
+		 "");
 	assert_true(f.stream && !f.usage.at);
 	f = take(OP_EMBEDDINGS, STR("{\"model\":\"m\",\"stream\":true}"), "");
 	assert_false(f.stream);
-	f = take(OP_CHAT, STR("{\"model\":\"m\"," MESSAGES ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}"), "");
+	f = take(OP_CHAT,
+		 STR("{\"model\":\"m\"," MESSAGES
+		     ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}"),
+		 "");
 	assert_true(f.usage_asked && !f.usage.at);
 }
 
 static void test_form_facts(void **state)
 {
-	struct str body = STR(PART("file", "RIFF\r\n--xy") PART("model", " whisper-1 ") PART("stream", "TRUE") "--xyz--\r\n");
+	struct str body = STR(PART("file", "RIFF\r\n--xy") PART("model", " whisper-1 ")
+				      PART("stream", "TRUE") "--xyz--\r\n");
 	struct body_facts f = take(OP_TRANSCRIPTIONS, body, FORM_TYPE);
 	assert_str(f.model, "whisper-1");
 	assert_str(f.model_raw, " whisper-1 ");
 	assert_true(f.form && f.stream && !f.usage.at);
 	assert_str(joined(&f, body, "large/v3 \"x\"", true),
-		   PART("file", "RIFF\r\n--xy") PART("model", "large/v3 \"x\"") PART("stream", "TRUE") "--xyz--\r\n");
+		   PART("file", "RIFF\r\n--xy") PART("model", "large/v3 \"x\"")
+			   PART("stream", "TRUE") "--xyz--\r\n");
 	assert_str(joined(&f, body, "whisper-1", true), body.ptr);
 }
 
@@ -238,7 +284,8 @@ static void test_form_facts(void **state)
 static void test_untouched(void **state)
 {
 	static const char *const bodies[] = {
-		"{\"model\":\"m\"," MESSAGES "}", " \n{ \"model\" : \"\\u006d\" ,\t" MESSAGES ", \"x\": 1.50e+3 } ",
+		"{\"model\":\"m\"," MESSAGES "}",
+		" \n{ \"model\" : \"\\u006d\" ,\t" MESSAGES ", \"x\": 1.50e+3 } ",
 		"{\"x\":\"\\ud83d\",\"x\":2," MESSAGES ",\"model\":\"m\"}",
 	};
 	for (size_t i = 0; i < COUNT(bodies); i++)
@@ -247,13 +294,18 @@ static void test_untouched(void **state)
 
 static void test_model_replaced(void **state)
 {
-	expect_parts(OP_CHAT, "{\"model\":\"m\"," MESSAGES "}", "Qwen/Qwen3", false, "{\"model\":\"Qwen/Qwen3\"," MESSAGES "}");
-	expect_parts(OP_CHAT, "{" MESSAGES ", \"model\" : \"m\" }", "e", false, "{" MESSAGES ", \"model\" : \"e\" }");
-	expect_parts(OP_CHAT, "{\"a\":{\"model\":\"m\"},\"mod\\u0065l\":\"\\u006d\"," MESSAGES "}", "e", false,
-		     "{\"a\":{\"model\":\"m\"},\"mod\\u0065l\":\"e\"," MESSAGES "}");
-	expect_parts(OP_CHAT, "{\"x\":\"\\\"model\\\":\\\"m\\\"\",\"model\":\"m\"," MESSAGES "}", "a\"b\\c\nd", false,
-		     "{\"x\":\"\\\"model\\\":\\\"m\\\"\",\"model\":\"a\\\"b\\\\c\\nd\"," MESSAGES "}");
-	expect_parts(OP_EMBEDDINGS, "{\"model\":\"m\"}", "\xc3\xa9\xf0\x9f\x98\x80", false, "{\"model\":\"\xc3\xa9\xf0\x9f\x98\x80\"}");
+	expect_parts(OP_CHAT, "{\"model\":\"m\"," MESSAGES "}", "Qwen/Qwen3", false,
+		     "{\"model\":\"Qwen/Qwen3\"," MESSAGES "}");
+	expect_parts(OP_CHAT, "{" MESSAGES ", \"model\" : \"m\" }", "e", false,
+		     "{" MESSAGES ", \"model\" : \"e\" }");
+	expect_parts(OP_CHAT, "{\"a\":{\"model\":\"m\"},\"mod\\u0065l\":\"\\u006d\"," MESSAGES "}",
+		     "e", false, "{\"a\":{\"model\":\"m\"},\"mod\\u0065l\":\"e\"," MESSAGES "}");
+	expect_parts(OP_CHAT, "{\"x\":\"\\\"model\\\":\\\"m\\\"\",\"model\":\"m\"," MESSAGES "}",
+		     "a\"b\\c\nd", false,
+		     "{\"x\":\"\\\"model\\\":\\\"m\\\"\",\"model\":\"a\\\"b\\\\c\\nd\"," MESSAGES
+		     "}");
+	expect_parts(OP_EMBEDDINGS, "{\"model\":\"m\"}", "\xc3\xa9\xf0\x9f\x98\x80", false,
+		     "{\"model\":\"\xc3\xa9\xf0\x9f\x98\x80\"}");
 }
 
 /* The five situations of stream_options, with and without another model before and behind it. */
@@ -266,22 +318,38 @@ static void test_usage_asked_for(void **state)
 		{",\"stream_options\":null", ",\"stream_options\":{\"include_usage\":true}"},
 		{",\"stream_options\":{ }", ",\"stream_options\":{\"include_usage\":true }"},
 		{",\"stream_options\":{\"continuous\": {\"include_usage\":1}}",
-		 ",\"stream_options\":{\"include_usage\":true,\"continuous\": {\"include_usage\":1}}"},
-		{",\"stream_options\":{\"include_usage\" : false, \"x\":1}", ",\"stream_options\":{\"include_usage\" : true, \"x\":1}"},
-		{",\"stream_options\":{\"include_usage\":null}", ",\"stream_options\":{\"include_usage\":true}"},
-		{",\"stream_options\":{\"include_usage\":\"yes\"}", ",\"stream_options\":{\"include_usage\":true}"},
-		{",\"stream_options\":{\"include_us\\u0061ge\":false}", ",\"stream_options\":{\"include_us\\u0061ge\":true}"},
-		{",\"stream_options\":{\"include_usage\":true}", ",\"stream_options\":{\"include_usage\":true}"},
+		 ",\"stream_options\":{\"include_usage\":true,\"continuous\": "
+		 "{\"include_usage\":1}}"},
+		{",\"stream_options\":{\"include_usage\" : false, \"x\":1}",
+		 ",\"stream_options\":{\"include_usage\" : true, \"x\":1}"},
+		{",\"stream_options\":{\"include_usage\":null}",
+		 ",\"stream_options\":{\"include_usage\":true}"},
+		{",\"stream_options\":{\"include_usage\":\"yes\"}",
+		 ",\"stream_options\":{\"include_usage\":true}"},
+		{",\"stream_options\":{\"include_us\\u0061ge\":false}",
+		 ",\"stream_options\":{\"include_us\\u0061ge\":true}"},
+		{",\"stream_options\":{\"include_usage\":true}",
+		 ",\"stream_options\":{\"include_usage\":true}"},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++) {
-		const char *options = cases[i].options, *want = cases[i].want, *front = *want ? "" : "\"stream_options\":{\"include_usage\":true},";
+		const char *options = cases[i].options, *want = cases[i].want,
+			   *front = *want ? "" : "\"stream_options\":{\"include_usage\":true},";
 		for (int renamed = 0; renamed < 2; renamed++) {
 			const char *model = renamed ? "engine/model" : "m";
-			struct str body = arena_printf(&arena, " { \"model\":\"m\"," MESSAGES ",\"stream\":true%s }", options);
-			struct str out = arena_printf(&arena, " {%s \"model\":\"%s\"," MESSAGES ",\"stream\":true%s }", front, model, want);
+			struct str body = arena_printf(
+				&arena, " { \"model\":\"m\"," MESSAGES ",\"stream\":true%s }",
+				options);
+			struct str out = arena_printf(
+				&arena, " {%s \"model\":\"%s\"," MESSAGES ",\"stream\":true%s }",
+				front, model, want);
 			expect_parts(OP_CHAT, body.ptr, model, true, out.ptr);
-			body = arena_printf(&arena, "{\"a\":1%s,\"stream\":true," MESSAGES ",\"model\":\"m\"}", options);
-			out = arena_printf(&arena, "{%s\"a\":1%s,\"stream\":true," MESSAGES ",\"model\":\"%s\"}", front, want, model);
+			body = arena_printf(
+				&arena, "{\"a\":1%s,\"stream\":true," MESSAGES ",\"model\":\"m\"}",
+				options);
+			out = arena_printf(&arena,
+					   "{%s\"a\":1%s,\"stream\":true," MESSAGES
+					   ",\"model\":\"%s\"}",
+					   front, want, model);
 			expect_parts(OP_CHAT, body.ptr, model, true, out.ptr);
 			expect_parts(OP_CHAT, body.ptr, "m", false, body.ptr);
 		}
@@ -290,22 +358,28 @@ static void test_usage_asked_for(void **state)
 
 static void test_usage_only_where_it_means_something(void **state)
 {
-	expect_parts(OP_CHAT, "{\"model\":\"m\"," MESSAGES "}", "m", true, "{\"model\":\"m\"," MESSAGES "}");
-	expect_parts(OP_CHAT, "{\"model\":\"m\"," MESSAGES ",\"stream\":false}", "m", true, "{\"model\":\"m\"," MESSAGES ",\"stream\":false}");
+	expect_parts(OP_CHAT, "{\"model\":\"m\"," MESSAGES "}", "m", true,
+		     "{\"model\":\"m\"," MESSAGES "}");
+	expect_parts(OP_CHAT, "{\"model\":\"m\"," MESSAGES ",\"stream\":false}", "m", true,
+		     "{\"model\":\"m\"," MESSAGES ",\"stream\":false}");
 	expect_parts(OP_MESSAGES, "{\"model\":\"m\"," MESSAGES ",\"stream\":true}", "m", true,
 		     "{\"model\":\"m\"," MESSAGES ",\"stream\":true}");
-	expect_parts(OP_COMPLETIONS, "{\"model\":\"m\",\"stream\":true}", "m", true,
-		     "{\"stream_options\":{\"include_usage\":true},\"model\":\"m\",\"stream\":true}");
+	expect_parts(
+		OP_COMPLETIONS, "{\"model\":\"m\",\"stream\":true}", "m", true,
+		"{\"stream_options\":{\"include_usage\":true},\"model\":\"m\",\"stream\":true}");
 }
 
 /* Members that are not ours keep their bytes, their order and their spelling. */
 static void test_the_rest_is_kept(void **state)
 {
-	struct str body = exact("{\"a\":1e5,\"model\":\"m\",\"b\":[ 1 ,2.0],\"stream\":true,\"c\":\"\\u00e9\\/\"," MESSAGES ",\"d\":{}}");
+	struct str body =
+		exact("{\"a\":1e5,\"model\":\"m\",\"b\":[ 1 "
+		      ",2.0],\"stream\":true,\"c\":\"\\u00e9\\/\"," MESSAGES ",\"d\":{}}");
 	struct body_facts f = take(OP_CHAT, body, "");
 	struct str out = joined(&f, body, "other", true);
 	struct json_fail fail;
-	const struct json *before = json_parse(&arena, body, &fail), *after = json_parse(&arena, out, &fail);
+	const struct json *before = json_parse(&arena, body, &fail),
+			  *after = json_parse(&arena, out, &fail);
 	assert_non_null(after);
 	assert_int_equal(after->count, before->count + 1);
 	const struct json *y = after->first;
@@ -326,9 +400,19 @@ static void test_the_rest_is_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_refuse_json), T(test_refuse_model), T(test_refuse_twice), T(test_refuse_types), T(test_refuse_messages),
-		T(test_refuse_forms), T(test_facts), T(test_form_facts), T(test_untouched), T(test_model_replaced),
-		T(test_usage_asked_for), T(test_usage_only_where_it_means_something), T(test_the_rest_is_kept),
+		T(test_refuse_json),
+		T(test_refuse_model),
+		T(test_refuse_twice),
+		T(test_refuse_types),
+		T(test_refuse_messages),
+		T(test_refuse_forms),
+		T(test_facts),
+		T(test_form_facts),
+		T(test_untouched),
+		T(test_model_replaced),
+		T(test_usage_asked_for),
+		T(test_usage_only_where_it_means_something),
+		T(test_the_rest_is_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#define NOW 1700000000
+#define NOW          1700000000
 #define ENGINES_MOST 1000
 
 static struct arena arena;
@@ -75,7 +75,8 @@ static struct engine_models *models_of(const char *ids)
 static struct catalog_engine *engine(const char *name, enum engine_kind kind, const char *ids)
 {
 	struct catalog_engine *e = &list[engine_count++];
-	*e = (struct catalog_engine){str_from(name), STR("http://gpu:8000"), kind, 2, models_of(ids), NULL};
+	*e = (struct catalog_engine){
+		str_from(name), STR("http://gpu:8000"), kind, 2, models_of(ids), NULL};
 	for (size_t i = 0; i < settings->target_count; i++)
 		if (str_eq(settings->targets[i].name, e->name)) {
 			e->conf = &settings->targets[i];
@@ -121,7 +122,8 @@ static void expect_places(const struct catalog *c, const char *name, const char 
 	if (!m)
 		fail_msg("no model '%s'", name);
 	for (uint32_t i = 0; i < m->place_count; i++)
-		buf_addf(&b, "%s%.*s/%.*s", i ? " " : "", STR_ARG(m->places[i].target->name), STR_ARG(m->places[i].model));
+		buf_addf(&b, "%s%.*s/%.*s", i ? " " : "", STR_ARG(m->places[i].target->name),
+			 STR_ARG(m->places[i].model));
 	assert_str(buf_str(&b), want);
 	buf_release(&b);
 }
@@ -150,19 +152,25 @@ static void test_union(void **state)
 	expect_places(c, "d", "what/d");
 	const struct catalog_model *b = catalog_model(c, STR("b"));
 	assert_int_equal(b->context, 8192);
-	assert_int_equal(b->operations, engines[ENGINE_VLLM].operations | engines[ENGINE_OLLAMA].operations);
+	assert_int_equal(b->operations,
+			 engines[ENGINE_VLLM].operations | engines[ENGINE_OLLAMA].operations);
 	assert_int_equal(catalog_model(c, STR("c"))->operations, engines[ENGINE_OLLAMA].operations);
 	assert_int_equal(c->targets[2].kind, ENGINE_OPENAI);
-	assert_str(b->json, "{\"id\":\"b\",\"object\":\"model\",\"created\":1700000000,\"owned_by\":\"valet\","
-			    "\"max_model_len\":8192,\"context_length\":8192}");
-	assert_str(b->places[1].lines, "x-valet-target: ollama\r\nx-valet-model: b\r\nx-valet-queue-ms: 0\r\n");
+	assert_str(
+		b->json,
+		"{\"id\":\"b\",\"object\":\"model\",\"created\":1700000000,\"owned_by\":\"valet\","
+		"\"max_model_len\":8192,\"context_length\":8192}");
+	assert_str(b->places[1].lines,
+		   "x-valet-target: ollama\r\nx-valet-model: b\r\nx-valet-queue-ms: 0\r\n");
 	catalog_unref(c);
 }
 
 static void test_targets(void **state)
 {
-	configure("targets: [{name: t, url: 'https://h.example:8443/api/v1/', max_concurrency: 3, timeouts: {idle: 7s}}]\n"
-		  "timeouts: {idle: 9s, connect: 1s}\nattempts: 2\ncors: [\"https://a.example\"]\n");
+	configure(
+		"targets: [{name: t, url: 'https://h.example:8443/api/v1/', max_concurrency: 3, "
+		"timeouts: {idle: 7s}}]\n"
+		"timeouts: {idle: 9s, connect: 1s}\nattempts: 2\ncors: [\"https://a.example\"]\n");
 	engine("t", ENGINE_OPENAI, "m");
 	engine("found", ENGINE_VLLM, "m")->url = STR("http://[::1]:8000");
 	engine("broken", ENGINE_VLLM, "m")->url = STR("nonsense");
@@ -172,7 +180,8 @@ static void test_targets(void **state)
 	const struct catalog_target *t = &c->targets[0];
 	assert_str(t->host, "h.example");
 	assert_int_equal(t->port, 8443);
-	assert_true(t->https && t->max_concurrency == 3 && t->timeouts.idle_ms == 7000 && t->timeouts.connect_ms == 1000);
+	assert_true(t->https && t->max_concurrency == 3 && t->timeouts.idle_ms == 7000 &&
+		    t->timeouts.connect_ms == 1000);
 	assert_str(t->base_path, "/api/v1");
 	assert_str(t->host_line, "host: h.example:8443\r\n");
 	assert_str(t->address, "https h.example 8443 ");
@@ -203,7 +212,8 @@ static void test_owns_its_texts(void **state)
 
 static void test_include_exclude_rename(void **state)
 {
-	configure("targets: [{name: t, url: 'http://t', models: {include: ['a*', b], exclude: ['*-test'], rename: {a1: one, b: two}}},\n"
+	configure("targets: [{name: t, url: 'http://t', models: {include: ['a*', b], exclude: "
+		  "['*-test'], rename: {a1: one, b: two}}},\n"
 		  "          {name: u, url: 'http://u', models: {rename: {x: one}}}]\n");
 	engine("t", ENGINE_VLLM, "a1=100 a2 a2-test b bb c");
 	engine("u", ENGINE_VLLM, "x=200 z");
@@ -219,8 +229,10 @@ static void test_include_exclude_rename(void **state)
 
 static void test_configured_targets(void **state)
 {
-	configure("targets: [{name: g1, url: 'http://g1'}, {name: g2, url: 'http://g2'}, {name: g3, url: 'http://g3'}]\n"
-		  "models: [{name: chat, aliases: [gpt-4o, big], targets: [{target: g2, model: Qwen}, g1, {target: g2, model: Qwen}]},\n"
+	configure("targets: [{name: g1, url: 'http://g1'}, {name: g2, url: 'http://g2'}, {name: "
+		  "g3, url: 'http://g3'}]\n"
+		  "models: [{name: chat, aliases: [gpt-4o, big], targets: [{target: g2, model: "
+		  "Qwen}, g1, {target: g2, model: Qwen}]},\n"
 		  "         {name: any, aliases: [some]}]\n");
 	engine("g1", ENGINE_VLLM, "any chat=512 other");
 	engine("g2", ENGINE_VLLM, "Qwen=4096 any chat=99999");
@@ -241,7 +253,8 @@ static void test_configured_targets(void **state)
 static void test_silent_targets(void **state)
 {
 	configure("targets: [{name: g1, url: 'http://g1'}]\n"
-		  "models: [{name: chat, aliases: [c], targets: [g1]}, {name: loose, aliases: [l]}]\n");
+		  "models: [{name: chat, aliases: [c], targets: [g1]}, {name: loose, aliases: "
+		  "[l]}]\n");
 	engine("g1", ENGINE_NONE, "");
 	struct catalog *c = build();
 	expect_names(c, "chat");
@@ -252,7 +265,8 @@ static void test_silent_targets(void **state)
 
 static void test_alias_never_hides_a_model(void **state)
 {
-	configure("targets: [{name: g1, url: 'http://g1'}]\nmodels: [{name: chat, aliases: [real], targets: [g1]}]\n");
+	configure("targets: [{name: g1, url: 'http://g1'}]\nmodels: [{name: chat, aliases: [real], "
+		  "targets: [g1]}]\n");
 	engine("g1", ENGINE_VLLM, "chat real");
 	struct catalog *c = build();
 	assert_str(catalog_model(c, STR("real"))->name, "real");
@@ -285,7 +299,8 @@ static void expect_near(const struct catalog *c, const char *name, const char *w
 
 static void test_near(void **state)
 {
-	engine("vllm", ENGINE_VLLM, "Qwen/Qwen3-32B gemma3 llama3.1 llama3.2 llama3.3 llama3.4 zephyr");
+	engine("vllm", ENGINE_VLLM,
+	       "Qwen/Qwen3-32B gemma3 llama3.1 llama3.2 llama3.3 llama3.4 zephyr");
 	struct catalog *c = build();
 	expect_near(c, "zephir", "; did you mean 'zephyr'?");
 	expect_near(c, "ZEPHYR", "; did you mean 'zephyr'?");
@@ -295,8 +310,11 @@ static void test_near(void **state)
 	expect_near(c, "llama3.44", "; did you mean 'llama3.4', 'llama3.1' or 'llama3.2'?");
 	expect_near(c, "gpt-4o", "");
 	expect_near(c, "", "");
-	expect_near(c, "gemma3 with a name of more than one hundred and twenty-eight bytes that nobody would type in, and which is "
-		       "not worth the work of comparing it", "");
+	expect_near(c,
+		    "gemma3 with a name of more than one hundred and twenty-eight bytes that "
+		    "nobody would type in, and which is "
+		    "not worth the work of comparing it",
+		    "");
 	catalog_unref(c);
 }
 
@@ -325,7 +343,8 @@ static void test_states_live_on(void **state)
 	engine("a", ENGINE_VLLM, "m");
 	struct catalog *third = build();
 	assert_ptr_equal(third->targets[0].state, a);
-	assert_int_equal(catalog_model(third, STR("m"))->places[0].series, catalog_model(first, STR("m"))->places[0].series);
+	assert_int_equal(catalog_model(third, STR("m"))->places[0].series,
+			 catalog_model(first, STR("m"))->places[0].series);
 	catalog_unref(second);
 	catalog_unref(third);
 	catalog_unref(first);
@@ -342,7 +361,8 @@ static void test_series(void **state)
 		for (uint32_t p = 0; p < c->models[i].place_count; p++) {
 			const struct catalog_place *place = &c->models[i].places[p];
 			assert_true(registry_series_labels(registry, place->series, &l));
-			assert_true(str_eq(l.target, place->target->name) && str_eq(l.model, c->models[i].name));
+			assert_true(str_eq(l.target, place->target->name) &&
+				    str_eq(l.model, c->models[i].name));
 		}
 	assert_false(registry_series_labels(registry, 3, &l));
 	catalog_unref(build());
@@ -385,10 +405,12 @@ static void test_hostile_names(void **state)
 		assert_non_null(json_parse(&arena, c->models[i].json, &fail));
 		assert_true(str_ends(lines, STR("\r\n")));
 		for (size_t at = 0; at < lines.len; at++)
-			assert_true(lines.ptr[at] == '\r' || lines.ptr[at] == '\n' || (unsigned char)lines.ptr[at] >= ' ');
+			assert_true(lines.ptr[at] == '\r' || lines.ptr[at] == '\n' ||
+				    (unsigned char)lines.ptr[at] >= ' ');
 		while (str_split(&lines, '\n', &line) && line.len > 0) {
 			name = str_head(line, str_find(line, ':'));
-			assert_true(str_starts(name, STR("x-valet-")) && str_find(line, '\r') == line.len - 1);
+			assert_true(str_starts(name, STR("x-valet-")) &&
+				    str_find(line, '\r') == line.len - 1);
 			n++;
 		}
 		assert_int_equal(n, 3);
@@ -404,7 +426,9 @@ static void test_many(void **state)
 		struct engine_models *m = arena_zero(&arena, sizeof(*m));
 		m->list = arena_zero(&arena, 110 * sizeof(*m->list));
 		for (int i = 0; i < 110; i++)
-			m->list[m->count++].id = i < 100 ? arena_printf(&arena, "all/%03d", i) : arena_printf(&arena, "own/%04d-%03d", t, i);
+			m->list[m->count++].id =
+				i < 100 ? arena_printf(&arena, "all/%03d", i)
+					: arena_printf(&arena, "own/%04d-%03d", t, i);
 		engine(arena_printf(&arena, "target-%d", t).ptr, ENGINE_VLLM, "")->models = m;
 	}
 	int64_t began = clock_mono_us();
@@ -412,9 +436,13 @@ static void test_many(void **state)
 	int64_t built = clock_mono_us();
 	struct buf b;
 	buf_init(&b, 4096);
-	catalog_near(c, STR("own/0001-1000-and-much-more-of-a-name-that-is-not-there-but-costs-some-time"), &b);
+	catalog_near(
+		c,
+		STR("own/0001-1000-and-much-more-of-a-name-that-is-not-there-but-costs-some-time"),
+		&b);
 	int64_t looked = clock_mono_us();
-	print_message("built in %lld ms; near names in %lld us\n", (long long)(built - began) / 1000, (long long)(looked - built));
+	print_message("built in %lld ms; near names in %lld us\n",
+		      (long long)(built - began) / 1000, (long long)(looked - built));
 	assert_int_equal(c->model_count, 10100);
 	assert_int_equal(catalog_model(c, STR("all/007"))->place_count, 1000);
 	assert_int_equal(registry_series_count(registry), 110000);
@@ -429,9 +457,21 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_nothing), T(test_union), T(test_targets), T(test_owns_its_texts), T(test_include_exclude_rename),
-		T(test_configured_targets), T(test_silent_targets), T(test_alias_never_hides_a_model), T(test_latest), T(test_near),
-		T(test_states_live_on), T(test_series), T(test_refs), T(test_hostile_names), T(test_many),
+		T(test_nothing),
+		T(test_union),
+		T(test_targets),
+		T(test_owns_its_texts),
+		T(test_include_exclude_rename),
+		T(test_configured_targets),
+		T(test_silent_targets),
+		T(test_alias_never_hides_a_model),
+		T(test_latest),
+		T(test_near),
+		T(test_states_live_on),
+		T(test_series),
+		T(test_refs),
+		T(test_hostile_names),
+		T(test_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

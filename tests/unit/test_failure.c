@@ -45,52 +45,84 @@ static struct failure read_of(int status, struct str body)
 static void expect(const struct expectation *e)
 {
 	struct failure f = read_of(e->status, str_from(e->body));
-	if (f.error != e->error || f.status != e->told || !str_eq(f.message, str_from(e->message)) ||
-	    !str_eq(f.code, str_from(e->code)) || !str_eq(f.param, str_from(e->param)))
-		fail_msg("%d %s\ngives error %d, status %d, \"%.*s\", code \"%.*s\", param \"%.*s\"", e->status, e->body, f.error, f.status,
-			 STR_ARG(f.message), STR_ARG(f.code), STR_ARG(f.param));
+	if (f.error != e->error || f.status != e->told ||
+	    !str_eq(f.message, str_from(e->message)) || !str_eq(f.code, str_from(e->code)) ||
+	    !str_eq(f.param, str_from(e->param)))
+		fail_msg(
+			"%d %s\ngives error %d, status %d, \"%.*s\", code \"%.*s\", param \"%.*s\"",
+			e->status, e->body, f.error, f.status, STR_ARG(f.message), STR_ARG(f.code),
+			STR_ARG(f.param));
 }
 
 static void test_engines(void **state)
 {
 	static const struct expectation cases[] = {
 		/* vLLM: an integer code; before that without a wrapper */
-		{400, "{\"error\":{\"message\":\"temperature must be non-negative\",\"type\":\"BadRequestError\",\"param\":\"temperature\",\"code\":400}}",
-		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "temperature must be non-negative", NULL, "temperature"},
-		{404, "{\"error\":{\"message\":\"The model `x` does not exist.\",\"type\":\"NotFoundError\",\"param\":null,\"code\":404}}",
+		{400,
+		 "{\"error\":{\"message\":\"temperature must be "
+		 "non-negative\",\"type\":\"BadRequestError\",\"param\":\"temperature\",\"code\":"
+		 "400}}",
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "temperature must be non-negative", NULL,
+		 "temperature"},
+		{404,
+		 "{\"error\":{\"message\":\"The model `x` does not "
+		 "exist.\",\"type\":\"NotFoundError\",\"param\":null,\"code\":404}}",
 		 ERROR_MODEL_NOT_FOUND, 404, "The model `x` does not exist.", NULL, NULL},
-		{400, "{\"object\":\"error\",\"message\":\"bad\",\"type\":\"BadRequestError\",\"param\":null,\"code\":400}",
+		{400,
+		 "{\"object\":\"error\",\"message\":\"bad\",\"type\":\"BadRequestError\",\"param\":"
+		 "null,\"code\":400}",
 		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "bad", NULL, NULL},
-		{500, "{\"error\":{\"message\":\"CUDA out of memory\",\"type\":\"InternalServerError\",\"code\":500}}",
+		{500,
+		 "{\"error\":{\"message\":\"CUDA out of "
+		 "memory\",\"type\":\"InternalServerError\",\"code\":500}}",
 		 ERROR_UPSTREAM_ERROR, 500, "CUDA out of memory", NULL, NULL},
 		/* llama.cpp */
-		{503, "{\"error\":{\"code\":503,\"message\":\"Loading model\",\"type\":\"unavailable_error\"}}",
+		{503,
+		 "{\"error\":{\"code\":503,\"message\":\"Loading "
+		 "model\",\"type\":\"unavailable_error\"}}",
 		 ERROR_OVERLOADED, 0, "Loading model", NULL, NULL},
-		{501, "{\"error\":{\"code\":501,\"message\":\"no embeddings\",\"type\":\"not_supported_error\"}}",
+		{501,
+		 "{\"error\":{\"code\":501,\"message\":\"no "
+		 "embeddings\",\"type\":\"not_supported_error\"}}",
 		 ERROR_UPSTREAM_ERROR, 501, "no embeddings", NULL, NULL},
 		/* Ollama: OpenAI's shape, and its own */
-		{404, "{\"error\":{\"message\":\"model \\\"x\\\" not found, try pulling it first\",\"type\":\"api_error\",\"param\":null,\"code\":null}}",
-		 ERROR_MODEL_NOT_FOUND, 404, "model \"x\" not found, try pulling it first", NULL, NULL},
-		{400, "{\"error\":\"invalid options: foo\"}", ERROR_UPSTREAM_REFUSED_REQUEST, 400, "invalid options: foo", NULL, NULL},
+		{404,
+		 "{\"error\":{\"message\":\"model \\\"x\\\" not found, try pulling it "
+		 "first\",\"type\":\"api_error\",\"param\":null,\"code\":null}}",
+		 ERROR_MODEL_NOT_FOUND, 404, "model \"x\" not found, try pulling it first", NULL,
+		 NULL},
+		{400, "{\"error\":\"invalid options: foo\"}", ERROR_UPSTREAM_REFUSED_REQUEST, 400,
+		 "invalid options: foo", NULL, NULL},
 		/* SGLang: no wrapper */
-		{400, "{\"object\":\"error\",\"message\":\"n must be 1\",\"type\":\"BadRequestError\",\"param\":\"n\",\"code\":400}",
+		{400,
+		 "{\"object\":\"error\",\"message\":\"n must be "
+		 "1\",\"type\":\"BadRequestError\",\"param\":\"n\",\"code\":400}",
 		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "n must be 1", NULL, "n"},
-		{503, "{\"object\":\"error\",\"message\":\"The request queue is full.\",\"code\":503}",
+		{503,
+		 "{\"object\":\"error\",\"message\":\"The request queue is full.\",\"code\":503}",
 		 ERROR_OVERLOADED, 0, "The request queue is full.", NULL, NULL},
 		/* LM Studio: an error with status 200 */
 		{200, "{\"error\":\"Unexpected endpoint or method. (POST /v1/rerank)\"}",
-		 ERROR_UPSTREAM_ERROR, 502, "Unexpected endpoint or method. (POST /v1/rerank)", NULL, NULL},
+		 ERROR_UPSTREAM_ERROR, 502, "Unexpected endpoint or method. (POST /v1/rerank)",
+		 NULL, NULL},
 		/* TGI */
-		{422, "{\"error\":\"Input validation error: `top_p` must be > 0.0\",\"error_type\":\"validation\"}",
-		 ERROR_UPSTREAM_REFUSED_REQUEST, 422, "Input validation error: `top_p` must be > 0.0", NULL, NULL},
-		{424, "{\"error\":\"Request failed during generation\",\"error_type\":\"generation\"}",
+		{422,
+		 "{\"error\":\"Input validation error: `top_p` must be > "
+		 "0.0\",\"error_type\":\"validation\"}",
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 422,
+		 "Input validation error: `top_p` must be > 0.0", NULL, NULL},
+		{424,
+		 "{\"error\":\"Request failed during generation\",\"error_type\":\"generation\"}",
 		 ERROR_UPSTREAM_ERROR, 0, "Request failed during generation", NULL, NULL},
 		{429, "{\"error\":\"Model is overloaded\",\"error_type\":\"overloaded\"}",
 		 ERROR_RATE_LIMIT_EXCEEDED, 0, "Model is overloaded", NULL, NULL},
 		/* FastAPI, before any engine's own words */
-		{422, "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\",\"model\"],\"msg\":\"Field required\"}]}",
+		{422,
+		 "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\",\"model\"],\"msg\":\"Field "
+		 "required\"}]}",
 		 ERROR_UPSTREAM_REFUSED_REQUEST, 422, "Field required", NULL, NULL},
-		{404, "{\"detail\":\"Not Found\"}", ERROR_MODEL_NOT_FOUND, 404, "Not Found", NULL, NULL},
+		{404, "{\"detail\":\"Not Found\"}", ERROR_MODEL_NOT_FOUND, 404, "Not Found", NULL,
+		 NULL},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++)
 		expect(&cases[i]);
@@ -100,37 +132,63 @@ static void test_clouds(void **state)
 {
 	static const struct expectation cases[] = {
 		/* OpenAI */
-		{400, "{\"error\":{\"message\":\"no\",\"type\":\"invalid_request_error\",\"param\":\"logprobs\",\"code\":\"unsupported_parameter\"}}",
+		{400,
+		 "{\"error\":{\"message\":\"no\",\"type\":\"invalid_request_error\",\"param\":"
+		 "\"logprobs\",\"code\":\"unsupported_parameter\"}}",
 		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "no", "unsupported_parameter", "logprobs"},
-		{429, "{\"error\":{\"message\":\"slow down\",\"type\":\"requests\",\"param\":null,\"code\":\"rate_limit_exceeded\"}}",
+		{429,
+		 "{\"error\":{\"message\":\"slow "
+		 "down\",\"type\":\"requests\",\"param\":null,\"code\":\"rate_limit_exceeded\"}}",
 		 ERROR_RATE_LIMIT_EXCEEDED, 0, "slow down", NULL, NULL},
 		/* Mistral: no wrapper, the message may be an object */
-		{422, "{\"object\":\"error\",\"message\":{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\",\"foo\"],"
-		      "\"msg\":\"Extra inputs are not permitted\",\"input\":1}]},\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}",
+		{422,
+		 "{\"object\":\"error\",\"message\":{\"detail\":[{\"type\":\"extra_forbidden\","
+		 "\"loc\":[\"body\",\"foo\"],"
+		 "\"msg\":\"Extra inputs are not "
+		 "permitted\",\"input\":1}]},\"type\":\"invalid_request_error\",\"param\":null,"
+		 "\"code\":null}",
 		 ERROR_UPSTREAM_REFUSED_REQUEST, 422, "Extra inputs are not permitted", NULL, NULL},
-		{429, "{\"object\":\"error\",\"message\":\"Rate limit exceeded\",\"type\":\"rate_limited\",\"param\":null,\"code\":\"1300\"}",
+		{429,
+		 "{\"object\":\"error\",\"message\":\"Rate limit "
+		 "exceeded\",\"type\":\"rate_limited\",\"param\":null,\"code\":\"1300\"}",
 		 ERROR_RATE_LIMIT_EXCEEDED, 0, "Rate limit exceeded", NULL, NULL},
 		/* OpenRouter: status 200, the real one inside */
-		{200, "{\"error\":{\"code\":402,\"message\":\"Insufficient credits\"},\"user_id\":\"u\"}",
+		{200,
+		 "{\"error\":{\"code\":402,\"message\":\"Insufficient "
+		 "credits\"},\"user_id\":\"u\"}",
 		 ERROR_UPSTREAM_ERROR, 0, "Insufficient credits", NULL, NULL},
-		{200, "{\"error\":{\"code\":429,\"message\":\"Provider returned error\",\"metadata\":{\"raw\":\"x\"}}}",
+		{200,
+		 "{\"error\":{\"code\":429,\"message\":\"Provider returned "
+		 "error\",\"metadata\":{\"raw\":\"x\"}}}",
 		 ERROR_RATE_LIMIT_EXCEEDED, 0, "Provider returned error", NULL, NULL},
-		{200, "{\"error\":{\"code\":400,\"message\":\"bad\"}}", ERROR_UPSTREAM_REFUSED_REQUEST, 400, "bad", NULL, NULL},
-		{502, "{\"error\":{\"code\":502,\"message\":\"bad gateway\"}}", ERROR_UPSTREAM_ERROR, 502, "bad gateway", NULL, NULL},
+		{200, "{\"error\":{\"code\":400,\"message\":\"bad\"}}",
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "bad", NULL, NULL},
+		{502, "{\"error\":{\"code\":502,\"message\":\"bad gateway\"}}",
+		 ERROR_UPSTREAM_ERROR, 502, "bad gateway", NULL, NULL},
 		/* Gemini: an array */
-		{400, "[{\"error\":{\"code\":400,\"message\":\"Unknown name \\\"reasoning\\\"\",\"status\":\"INVALID_ARGUMENT\"}}]",
+		{400,
+		 "[{\"error\":{\"code\":400,\"message\":\"Unknown name "
+		 "\\\"reasoning\\\"\",\"status\":\"INVALID_ARGUMENT\"}}]",
 		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "Unknown name \"reasoning\"", NULL, NULL},
 		/* Azure */
-		{400, "{\"error\":{\"code\":\"content_filter\",\"message\":\"filtered\",\"param\":\"prompt\",\"status\":400}}",
+		{400,
+		 "{\"error\":{\"code\":\"content_filter\",\"message\":\"filtered\",\"param\":"
+		 "\"prompt\",\"status\":400}}",
 		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "filtered", "content_filter", "prompt"},
-		{404, "{\"error\":{\"code\":\"DeploymentNotFound\",\"message\":\"none\"}}", ERROR_MODEL_NOT_FOUND, 404, "none", NULL, NULL},
+		{404, "{\"error\":{\"code\":\"DeploymentNotFound\",\"message\":\"none\"}}",
+		 ERROR_MODEL_NOT_FOUND, 404, "none", NULL, NULL},
 		/* Anthropic */
-		{529, "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"},\"request_id\":\"r\"}",
+		{529,
+		 "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":"
+		 "\"Overloaded\"},\"request_id\":\"r\"}",
 		 ERROR_OVERLOADED, 0, "Overloaded", NULL, NULL},
-		{413, "{\"type\":\"error\",\"error\":{\"type\":\"request_too_large\",\"message\":\"too large\"}}",
+		{413,
+		 "{\"type\":\"error\",\"error\":{\"type\":\"request_too_large\",\"message\":\"too "
+		 "large\"}}",
 		 ERROR_UPSTREAM_REFUSED_REQUEST, 413, "too large", NULL, NULL},
 		/* Groq */
-		{498, "{\"error\":{\"message\":\"flex capacity\"}}", ERROR_RATE_LIMIT_EXCEEDED, 0, "flex capacity", NULL, NULL},
+		{498, "{\"error\":{\"message\":\"flex capacity\"}}", ERROR_RATE_LIMIT_EXCEEDED, 0,
+		 "flex capacity", NULL, NULL},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++)
 		expect(&cases[i]);
@@ -140,16 +198,22 @@ static void test_clouds(void **state)
 static void test_statuses(void **state)
 {
 	static const struct expectation cases[] = {
-		{402, "", ERROR_UPSTREAM_ERROR, 0, "", NULL, NULL},    {408, "", ERROR_UPSTREAM_TIMEOUT, 0, "", NULL, NULL},
-		{409, "", ERROR_UPSTREAM_ERROR, 0, "", NULL, NULL},    {425, "", ERROR_UPSTREAM_ERROR, 0, "", NULL, NULL},
-		{429, "", ERROR_RATE_LIMIT_EXCEEDED, 0, "", NULL, NULL}, {500, "", ERROR_UPSTREAM_ERROR, 500, "", NULL, NULL},
+		{402, "", ERROR_UPSTREAM_ERROR, 0, "", NULL, NULL},
+		{408, "", ERROR_UPSTREAM_TIMEOUT, 0, "", NULL, NULL},
+		{409, "", ERROR_UPSTREAM_ERROR, 0, "", NULL, NULL},
+		{425, "", ERROR_UPSTREAM_ERROR, 0, "", NULL, NULL},
+		{429, "", ERROR_RATE_LIMIT_EXCEEDED, 0, "", NULL, NULL},
+		{500, "", ERROR_UPSTREAM_ERROR, 500, "", NULL, NULL},
 		{502, "<html>Bad Gateway</html>", ERROR_UPSTREAM_ERROR, 502, "", NULL, NULL},
-		{503, "null", ERROR_OVERLOADED, 0, "", NULL, NULL},    {504, "[]", ERROR_UPSTREAM_TIMEOUT, 0, "", NULL, NULL},
-		{524, "{}", ERROR_UPSTREAM_ERROR, 524, "", NULL, NULL}, {999, "{\"error\":", ERROR_UPSTREAM_ERROR, 502, "", NULL, NULL},
+		{503, "null", ERROR_OVERLOADED, 0, "", NULL, NULL},
+		{504, "[]", ERROR_UPSTREAM_TIMEOUT, 0, "", NULL, NULL},
+		{524, "{}", ERROR_UPSTREAM_ERROR, 524, "", NULL, NULL},
+		{999, "{\"error\":", ERROR_UPSTREAM_ERROR, 502, "", NULL, NULL},
 		{418, "\"tea\"", ERROR_UPSTREAM_REFUSED_REQUEST, 418, "", NULL, NULL},
 		{200, "{\"error\":{}}", ERROR_UPSTREAM_ERROR, 502, "", NULL, NULL},
 		{200, "{\"error\":{\"code\":399}}", ERROR_UPSTREAM_ERROR, 502, "", NULL, NULL},
-		{200, "{\"error\":{\"code\":99999999999999999999}}", ERROR_UPSTREAM_ERROR, 502, "", NULL, NULL},
+		{200, "{\"error\":{\"code\":99999999999999999999}}", ERROR_UPSTREAM_ERROR, 502, "",
+		 NULL, NULL},
 		{200, "{\"error\":{\"code\":-400}}", ERROR_UPSTREAM_ERROR, 502, "", NULL, NULL},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++)
@@ -160,13 +224,17 @@ static void test_statuses(void **state)
 static void test_auth_is_not_shown(void **state)
 {
 	static const struct expectation cases[] = {
-		{401, "{\"error\":{\"message\":\"Incorrect API key provided: sk-12345\",\"code\":\"invalid_api_key\",\"param\":\"sk-12345\"}}",
+		{401,
+		 "{\"error\":{\"message\":\"Incorrect API key provided: "
+		 "sk-12345\",\"code\":\"invalid_api_key\",\"param\":\"sk-12345\"}}",
 		 ERROR_UPSTREAM_AUTH, 0, NULL, NULL, NULL},
 		{401, "{\"error\":\"Unauthorized\"}", ERROR_UPSTREAM_AUTH, 0, NULL, NULL, NULL},
 		{401, "{\"detail\":\"Unauthorized\"}", ERROR_UPSTREAM_AUTH, 0, NULL, NULL, NULL},
-		{403, "{\"error\":{\"message\":\"key sk-12345 may not\"}}", ERROR_UPSTREAM_AUTH, 0, NULL, NULL, NULL},
+		{403, "{\"error\":{\"message\":\"key sk-12345 may not\"}}", ERROR_UPSTREAM_AUTH, 0,
+		 NULL, NULL, NULL},
 		{407, "sk-12345", ERROR_UPSTREAM_AUTH, 0, NULL, NULL, NULL},
-		{200, "{\"error\":{\"code\":401,\"message\":\"No auth: sk-12345\"}}", ERROR_UPSTREAM_AUTH, 0, NULL, NULL, NULL},
+		{200, "{\"error\":{\"code\":401,\"message\":\"No auth: sk-12345\"}}",
+		 ERROR_UPSTREAM_AUTH, 0, NULL, NULL, NULL},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++)
 		expect(&cases[i]);
@@ -175,18 +243,23 @@ static void test_auth_is_not_shown(void **state)
 static void test_context_length(void **state)
 {
 	static const char *const texts[] = {
-		"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.",
+		"This model's maximum context length is 4096 tokens. However, you requested 5000 "
+		"tokens.",
 		"The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
 		"the request exceeds the available context size, try increasing it",
 		"the input length exceeds the context length",
 		"The input (5000 tokens) is longer than the model's context length (4096 tokens).",
-		"Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens.",
-		"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+		"Trying to keep the first 5000 tokens when context the overflows. However, the "
+		"model is loaded with context length of only 4096 tokens.",
+		"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. "
+		"Given: 5000 `inputs` tokens",
 		"prompt is too long: 200001 tokens > 200000 maximum",
-		"The input token count (2000000) exceeds the maximum number of tokens allowed (1048576).",
+		"The input token count (2000000) exceeds the maximum number of tokens allowed "
+		"(1048576).",
 	};
 	for (size_t i = 0; i < COUNT(texts); i++) {
-		struct str body = arena_printf(&arena, "{\"error\":{\"message\":\"%s\",\"code\":400}}", texts[i]);
+		struct str body = arena_printf(
+			&arena, "{\"error\":{\"message\":\"%s\",\"code\":400}}", texts[i]);
 		struct failure f = read_of(i % 2 ? 400 : 413, body);
 		if (f.error != ERROR_CONTEXT_LENGTH_EXCEEDED)
 			fail_msg("not seen: %s", texts[i]);
@@ -194,10 +267,12 @@ static void test_context_length(void **state)
 		assert_true(str_eq(f.param, STR("messages")) && f.code.len == 0);
 		assert_true(str_eq(f.message, str_from(texts[i])));
 	}
-	struct failure f = read_of(400, STR("{\"error\":{\"message\":\"x\",\"code\":\"context_length_exceeded\",\"param\":\"input\"}}"));
+	struct failure f = read_of(400, STR("{\"error\":{\"message\":\"x\",\"code\":\"context_"
+					    "length_exceeded\",\"param\":\"input\"}}"));
 	assert_int_equal(f.error, ERROR_CONTEXT_LENGTH_EXCEEDED);
 	assert_true(str_eq(f.param, STR("input")));
-	f = read_of(400, STR("{\"error\":{\"code\":400,\"message\":\"x\",\"type\":\"exceed_context_size_error\",\"n_ctx\":4096}}"));
+	f = read_of(400, STR("{\"error\":{\"code\":400,\"message\":\"x\",\"type\":\"exceed_context_"
+			     "size_error\",\"n_ctx\":4096}}"));
 	assert_int_equal(f.error, ERROR_CONTEXT_LENGTH_EXCEEDED);
 	f = read_of(500, STR("{\"error\":{\"message\":\"x maximum context length y\"}}"));
 	assert_int_equal(f.error, ERROR_UPSTREAM_ERROR);
@@ -205,12 +280,14 @@ static void test_context_length(void **state)
 
 static void test_cleaned(void **state)
 {
-	struct failure f = read_of(400, STR("{\"error\":{\"message\":\"a\\u0000b\\r\\n\\u001b[31mred\\u007f\\u009b \\u00e9\\ud83d\","
+	struct failure f = read_of(400, STR("{\"error\":{\"message\":\"a\\u0000b\\r\\n\\u001b["
+					    "31mred\\u007f\\u009b \\u00e9\\ud83d\","
 					    "\"param\":\"p\\nq\",\"code\":\"No Word\"}}"));
 	assert_true(str_eq(f.message, STR("a?b???[31mred?? \xc3\xa9\xef\xbf\xbd")));
 	assert_true(str_eq(f.param, STR("p?q")));
 	assert_int_equal(f.code.len, 0);
-	f = read_of(400, STR("{\"error\":{\"message\":\"\xff\xfe\"}}")); /* not JSON: nothing usable */
+	f = read_of(400,
+		    STR("{\"error\":{\"message\":\"\xff\xfe\"}}")); /* not JSON: nothing usable */
 	assert_int_equal(f.message.len, 0);
 }
 
@@ -239,13 +316,26 @@ static void test_long_texts(void **state)
 static void test_odd_members(void **state)
 {
 	static const char *const bodies[] = {
-		"{\"error\":[]}", "{\"error\":7}", "{\"error\":null}", "{\"error\":true}", "{\"message\":7}", "{\"message\":[]}",
-		"{\"message\":{\"detail\":{}}}", "{\"detail\":{}}", "{\"detail\":[]}", "{\"detail\":[7]}", "{\"detail\":[{\"msg\":7}]}",
-		"{\"detail\":{\"detail\":{\"detail\":[]}}}", "[[{\"error\":\"x\"}]]", "[7]", "{\"error\":{\"message\":{\"detail\":[[]]}}}",
+		"{\"error\":[]}",
+		"{\"error\":7}",
+		"{\"error\":null}",
+		"{\"error\":true}",
+		"{\"message\":7}",
+		"{\"message\":[]}",
+		"{\"message\":{\"detail\":{}}}",
+		"{\"detail\":{}}",
+		"{\"detail\":[]}",
+		"{\"detail\":[7]}",
+		"{\"detail\":[{\"msg\":7}]}",
+		"{\"detail\":{\"detail\":{\"detail\":[]}}}",
+		"[[{\"error\":\"x\"}]]",
+		"[7]",
+		"{\"error\":{\"message\":{\"detail\":[[]]}}}",
 	};
 	for (size_t i = 0; i < COUNT(bodies); i++) {
 		struct failure f = read_of(400, str_from(bodies[i]));
-		if (f.error != ERROR_UPSTREAM_REFUSED_REQUEST || f.message.len || f.code.len || f.param.len)
+		if (f.error != ERROR_UPSTREAM_REFUSED_REQUEST || f.message.len || f.code.len ||
+		    f.param.len)
 			fail_msg("something was found in %s", bodies[i]);
 	}
 }
@@ -255,8 +345,9 @@ static void test_odd_members(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_engines), T(test_clouds), T(test_statuses), T(test_auth_is_not_shown), T(test_context_length),
-		T(test_cleaned), T(test_long_texts), T(test_odd_members),
+		T(test_engines),           T(test_clouds),         T(test_statuses),
+		T(test_auth_is_not_shown), T(test_context_length), T(test_cleaned),
+		T(test_long_texts),        T(test_odd_members),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
-#define LINES_MAX (64 << 20)
+#define LINES_MAX    (64 << 20)
 
 static char path[64], other[64];
 
@@ -76,14 +76,17 @@ static void test_clean(void **state)
 	expect_clean(STR_NONE, 40, "");
 	expect_clean(STR("a\r\nb\tc\x1b[0m\x7f"), 40, "a??b?c?[0m?");
 	expect_clean(STR("a\0b"), 40, "a?b");
-	expect_clean(STR("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xef\xbf\xbd"), 40, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xef\xbf\xbd");
-	expect_clean(STR("\xc2\x9b" "31m\xc2\x85\xc2\xa0"), 40, "?31m?\xc2\xa0"); /* controls of two bytes steer terminals too */
+	expect_clean(STR("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xef\xbf\xbd"), 40,
+		     "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xef\xbf\xbd");
+	expect_clean(STR("\xc2\x9b"
+			 "31m\xc2\x85\xc2\xa0"),
+		     40, "?31m?\xc2\xa0"); /* controls of two bytes steer terminals too */
 }
 
 static void test_clean_not_utf8(void **state)
 {
 	expect_clean(STR("\xff\xfe\x80\xc3"), 40, "????");
-	expect_clean(STR("\xc0\xaf\xc1\xbf"), 40, "????");                 /* overlong */
+	expect_clean(STR("\xc0\xaf\xc1\xbf"), 40, "????");                /* overlong */
 	expect_clean(STR("\xe0\x80\xaf\xf0\x80\x80\xaf"), 40, "???????"); /* overlong */
 	expect_clean(STR("\xe0\xa0\x80\xf0\x90\x80\x80"), 40, "\xe0\xa0\x80\xf0\x90\x80\x80");
 	expect_clean(STR("\xed\xa0\x80\xed\x9f\xbf"), 40, "???\xed\x9f\xbf"); /* a surrogate */
@@ -110,7 +113,8 @@ static void test_time(void **state)
 	log_time(a, now);
 	log_time(b, now + 1000);
 	assert_int_equal(strlen(a), 24);
-	assert_true(a[4] == '-' && a[7] == '-' && a[10] == 'T' && a[13] == ':' && a[16] == ':' && a[19] == '.' && a[23] == 'Z');
+	assert_true(a[4] == '-' && a[7] == '-' && a[10] == 'T' && a[13] == ':' && a[16] == ':' &&
+		    a[19] == '.' && a[23] == 'Z');
 	assert_true(memcmp(a, "20", 2) == 0 && memcmp(a, b, 24) < 0);
 	log_time(b, now + 999999);
 	assert_true(memcmp(a, b, 24) < 0);
@@ -264,14 +268,16 @@ static void test_reopen(void **state)
 	usleep(100000); /* the writer looks every 20 ms */
 	assert_true(log_reopen(&(struct log_options){LOG_DEBUG, LOG_JSON, other}, &why));
 	log_debug("after");
-	assert_false(log_reopen(&(struct log_options){LOG_ERROR, LOG_TEXT, "/nowhere/at/all"}, &why));
+	assert_false(
+		log_reopen(&(struct log_options){LOG_ERROR, LOG_TEXT, "/nowhere/at/all"}, &why));
 	assert_non_null(why);
 	log_debug("still");
 	log_stop();
 	read_file(path, &a);
 	read_file(other, &b);
 	assert_true(holds(&a, "info  before\n") && !holds(&a, "after"));
-	assert_true(holds(&b, "\"text\":\"after\"}\n") && holds(&b, "\"text\":\"still\"}\n") && !holds(&b, "before"));
+	assert_true(holds(&b, "\"text\":\"after\"}\n") && holds(&b, "\"text\":\"still\"}\n") &&
+		    !holds(&b, "before"));
 	buf_release(&a);
 	buf_release(&b);
 }
@@ -322,9 +328,17 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clean), cmocka_unit_test(test_clean_not_utf8), cmocka_unit_test(test_clean_cuts),
-		cmocka_unit_test(test_time), T(test_text), T(test_json), T(test_drops), T(test_drops_json), T(test_reopen),
-		T(test_start_fails), T(test_threads),
+		cmocka_unit_test(test_clean),
+		cmocka_unit_test(test_clean_not_utf8),
+		cmocka_unit_test(test_clean_cuts),
+		cmocka_unit_test(test_time),
+		T(test_text),
+		T(test_json),
+		T(test_drops),
+		T(test_drops_json),
+		T(test_reopen),
+		T(test_start_fails),
+		T(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -150,7 +150,8 @@ static void test_exposition(void **state)
 	assert_line(&out, "valet_errors_total{code=\"model_not_found\"} 1");
 	assert_line(&out, "valet_errors_total{code=\"internal_error\"} 0");
 	assert_line(&out, "valet_output_tokens_total{target=\"gpu1\",model=\"Qwen/Qwen3\"} 200");
-	assert_line(&out, "valet_requests_total{target=\"odd \\\"quoted\\\" \\\\ back\",model=\"two\\nlines {a=\\\"b\\\"} \xc3\xa9\"} 1");
+	assert_line(&out, "valet_requests_total{target=\"odd \\\"quoted\\\" \\\\ "
+			  "back\",model=\"two\\nlines {a=\\\"b\\\"} \xc3\xa9\"} 1");
 	assert_line(&out, "valet_uptime_seconds 1.5");
 	assert_no(&out, "gone");
 	assert_no(&out, "silent");
@@ -165,8 +166,9 @@ static void test_histogram_lines(void **state)
 	blocks_init(&b);
 	fill(&b);
 	print(&b, &out);
-#define LINE(suffix, le, value) \
-	assert_line(&out, "valet_request_duration_seconds" suffix "{target=\"gpu1\",model=\"Qwen/Qwen3\"" le "} " value)
+#define LINE(suffix, le, value)                                   \
+	assert_line(&out, "valet_request_duration_seconds" suffix \
+			  "{target=\"gpu1\",model=\"Qwen/Qwen3\"" le "} " value)
 	LINE("_bucket", ",le=\"0.001\"", "0");
 	LINE("_bucket", ",le=\"0.005\"", "2");
 	LINE("_bucket", ",le=\"300\"", "2");
@@ -223,7 +225,8 @@ static void test_info(void **state)
 			continue;
 		bool known = false;
 		for (size_t i = 0; metrics_info(i, &info); i++)
-			known |= str_starts(str_skip(line, 7), str_from(info.name)) && line.ptr[7 + strlen(info.name)] == ' ' &&
+			known |= str_starts(str_skip(line, 7), str_from(info.name)) &&
+				 line.ptr[7 + strlen(info.name)] == ' ' &&
 				 str_ends(line, str_from(info.type));
 		if (!known)
 			fail_msg("not in the docs: %.*s", STR_ARG(line));
@@ -266,9 +269,15 @@ static void test_promtool(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_counting), cmocka_unit_test(test_histogram), cmocka_unit_test(test_series),
-		cmocka_unit_test(test_exposition), cmocka_unit_test(test_histogram_lines), cmocka_unit_test(test_structure),
-		cmocka_unit_test(test_info), cmocka_unit_test(test_quote), cmocka_unit_test(test_promtool),
+		cmocka_unit_test(test_counting),
+		cmocka_unit_test(test_histogram),
+		cmocka_unit_test(test_series),
+		cmocka_unit_test(test_exposition),
+		cmocka_unit_test(test_histogram_lines),
+		cmocka_unit_test(test_structure),
+		cmocka_unit_test(test_info),
+		cmocka_unit_test(test_quote),
+		cmocka_unit_test(test_promtool),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,8 @@ static void expect(const char *path, enum operation want, const char *want_rest)
 
 static void test_every_row(void **state)
 {
-	static const char *const forms[] = {"%s", "/v1%s", "/v1/v1%s", "//v1%s", "/v1/%s", "/v1//v1/%s", "/%s", "%s/", "/v1%s//"};
+	static const char *const forms[] = {"%s",         "/v1%s", "/v1/v1%s", "//v1%s", "/v1/%s",
+					    "/v1//v1/%s", "/%s",   "%s/",      "/v1%s//"};
 	for (int op = 0; op < OP_ALL; op++) {
 		assert_int_equal(operations[op].op, op);
 		if (op == OP_MODEL)
@@ -39,7 +40,8 @@ static void test_every_row(void **state)
 			struct str path = str_from(forms[i]), place = STR("%s");
 			size_t at = str_search(path, place);
 			arena_init(&a, 256);
-			path = arena_printf(&a, "%.*s%s%s", (int)at, forms[i], operations[op].path, forms[i] + at + 2);
+			path = arena_printf(&a, "%.*s%s%s", (int)at, forms[i], operations[op].path,
+					    forms[i] + at + 2);
 			expect(path.ptr, (enum operation)op, NULL);
 			arena_release(&a);
 		}
@@ -54,7 +56,8 @@ static void test_rows_are_distinct(void **state)
 			assert_string_not_equal(operations[a].path, operations[b].path);
 		}
 	for (int op = 0; op < OP_COUNT; op++)
-		assert_true(operations[op].body != BODY_NONE && (operations[op].streams || !operations[op].usage_on_request));
+		assert_true(operations[op].body != BODY_NONE &&
+			    (operations[op].streams || !operations[op].usage_on_request));
 }
 
 static void test_doubled_inside(void **state)
@@ -62,7 +65,9 @@ static void test_doubled_inside(void **state)
 	expect("/v1/chat//completions", OP_CHAT, NULL);
 	expect("///v1///chat///completions///", OP_CHAT, NULL);
 	expect("/audio//transcriptions", OP_TRANSCRIPTIONS, NULL);
-	expect("/v1/chat//////////////////////////////////////////////////////////////////////////completions", OP_CHAT, NULL);
+	expect("/v1/chat//////////////////////////////////////////////////////////////////////////"
+	       "completions",
+	       OP_CHAT, NULL);
 	expect("/v1//metrics/", OP_METRICS, NULL);
 }
 
@@ -97,10 +102,27 @@ static void test_models(void **state)
 static void test_unknown(void **state)
 {
 	static const char *const unknown[] = {
-		"/v1/chat", "/v1/chat/completion", "/v1/chat/completionss", "/v1chat/completions", "/v10/chat/completions",
-		"/v2/chat/completions", "/chat/completions/x", "/Chat/Completions", "/v1/chat/completions?x", "/v1/../models", "/model",
-		"/modelsx", "/v1/chat%2Fcompletions", "/v2/rerankx", "/v2", "/api/chat", "/favicon.ico", "/ v1/models", "x",
-		"/v1/chat/completions/////////////////////////////////////////////////////////////////////////////////x",
+		"/v1/chat",
+		"/v1/chat/completion",
+		"/v1/chat/completionss",
+		"/v1chat/completions",
+		"/v10/chat/completions",
+		"/v2/chat/completions",
+		"/chat/completions/x",
+		"/Chat/Completions",
+		"/v1/chat/completions?x",
+		"/v1/../models",
+		"/model",
+		"/modelsx",
+		"/v1/chat%2Fcompletions",
+		"/v2/rerankx",
+		"/v2",
+		"/api/chat",
+		"/favicon.ico",
+		"/ v1/models",
+		"x",
+		"/v1/chat/completions//////////////////////////////////////////////////////////////"
+		"///////////////////x",
 	};
 	for (size_t i = 0; i < COUNT(unknown); i++)
 		expect(unknown[i], OP_NONE, NULL);
@@ -109,8 +131,9 @@ static void test_unknown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_row), cmocka_unit_test(test_rows_are_distinct), cmocka_unit_test(test_doubled_inside),
-		cmocka_unit_test(test_aliases), cmocka_unit_test(test_models), cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_every_row),      cmocka_unit_test(test_rows_are_distinct),
+		cmocka_unit_test(test_doubled_inside), cmocka_unit_test(test_aliases),
+		cmocka_unit_test(test_models),         cmocka_unit_test(test_unknown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,8 +130,9 @@ static void test_random_bytes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_put_and_get), cmocka_unit_test(test_odd_keys), cmocka_unit_test(test_growth),
-		cmocka_unit_test(test_spread), cmocka_unit_test(test_hash), cmocka_unit_test(test_random_bytes),
+		cmocka_unit_test(test_put_and_get), cmocka_unit_test(test_odd_keys),
+		cmocka_unit_test(test_growth),      cmocka_unit_test(test_spread),
+		cmocka_unit_test(test_hash),        cmocka_unit_test(test_random_bytes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

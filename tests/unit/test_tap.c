@@ -48,21 +48,30 @@ static void expect_usage(const char *event, int64_t input, int64_t output, int64
 	struct usage u = {0};
 	assert_true(tap_into(event, &u) & TAP_USAGE);
 	if (!u.known || u.flagged || u.input != input || u.output != output || u.cached != cached)
-		fail_msg("known %d flagged %d: %lld in, %lld out, %lld cached, of: %s", u.known, u.flagged, (long long)u.input,
-			 (long long)u.output, (long long)u.cached, event);
+		fail_msg("known %d flagged %d: %lld in, %lld out, %lld cached, of: %s", u.known,
+			 u.flagged, (long long)u.input, (long long)u.output, (long long)u.cached,
+			 event);
 }
 
 /* ---- events ---- */
 
 static void test_plain_events(void **state)
 {
-	expect_marks("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n", TAP_DATA);
-	expect_marks("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n", TAP_DATA | TAP_FINISH);
-	expect_marks("data: {\"choices\":[{\"delta\":{},\"finish_reason\":null}],\"usage\":null}\n\n", TAP_DATA);
+	expect_marks("data: "
+		     "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":"
+		     "null}]}\n\n",
+		     TAP_DATA);
+	expect_marks("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+		     TAP_DATA | TAP_FINISH);
+	expect_marks(
+		"data: {\"choices\":[{\"delta\":{},\"finish_reason\":null}],\"usage\":null}\n\n",
+		TAP_DATA);
 	expect_marks("data: {\"error\":null,\"choices\":[]}\n\n", TAP_DATA);
 	expect_marks("data: not json at all\n\n", TAP_DATA);
 	expect_marks("data:\n\n", TAP_DATA);
-	expect_marks("data: {\"choices\":[{\"stop_reason\":null,\"finish_reason\":\"length\"}]}\n\n", TAP_DATA | TAP_FINISH);
+	expect_marks(
+		"data: {\"choices\":[{\"stop_reason\":null,\"finish_reason\":\"length\"}]}\n\n",
+		TAP_DATA | TAP_FINISH);
 }
 
 static void test_nothing_to_see(void **state)
@@ -79,23 +88,38 @@ static void test_nothing_to_see(void **state)
 
 static void test_odd_spacing(void **state)
 {
-	expect_marks("data:{\"choices\":[{\"finish_reason\":\"stop\"}]}\r\n\r\n", TAP_DATA | TAP_FINISH);
-	expect_marks("data: {\"choices\" : [ { \"finish_reason\" \t: \t\"stop\" } ] }\r\r", TAP_DATA | TAP_FINISH);
-	expect_marks("\xef\xbb\xbf" "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n", TAP_DATA | TAP_FINISH);
-	expect_marks("id: 1\nevent: x\ndata: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n", TAP_DATA | TAP_FINISH);
-	expect_marks("data: {\"choices\":[{\"finish_reason\" :null}],\"usage\" : null}\n\n", TAP_DATA);
-	expect_usage("data: {\"choices\" : [ ] , \"usage\" : { \"prompt_tokens\" : 4 ,\t\"completion_tokens\":5 } }", 4, 5, 0);
-	expect_usage(": a comment\ndata: {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":5}}\n\n", 4, 5, 0);
-	expect_usage("data:   {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":5}}\n\n", 4, 5, 0);
+	expect_marks("data:{\"choices\":[{\"finish_reason\":\"stop\"}]}\r\n\r\n",
+		     TAP_DATA | TAP_FINISH);
+	expect_marks("data: {\"choices\" : [ { \"finish_reason\" \t: \t\"stop\" } ] }\r\r",
+		     TAP_DATA | TAP_FINISH);
+	expect_marks("\xef\xbb\xbf"
+		     "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n",
+		     TAP_DATA | TAP_FINISH);
+	expect_marks("id: 1\nevent: x\ndata: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n",
+		     TAP_DATA | TAP_FINISH);
+	expect_marks("data: {\"choices\":[{\"finish_reason\" :null}],\"usage\" : null}\n\n",
+		     TAP_DATA);
+	expect_usage("data: {\"choices\" : [ ] , \"usage\" : { \"prompt_tokens\" : 4 "
+		     ",\t\"completion_tokens\":5 } }",
+		     4, 5, 0);
+	expect_usage(
+		": a comment\ndata: {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":5}}\n\n",
+		4, 5, 0);
+	expect_usage("data:   {\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":5}}\n\n", 4, 5,
+		     0);
 }
 
 /* Every event cut anywhere: never a mark that the whole does not have, and no byte too far. */
 static void test_cut_events(void **state)
 {
 	static const char *const events[] = {
-		"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":7,\"total_tokens\":19}}\n\n",
-		"event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}\n\n",
-		"data: {\"error\":{\"message\":\"x\"},\"choices\":[{\"finish_reason\":\"error\"}]}\n\n",
+		"data: "
+		"{\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":7,\"total_"
+		"tokens\":19}}\n\n",
+		"event: message_delta\ndata: "
+		"{\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}\n\n",
+		"data: "
+		"{\"error\":{\"message\":\"x\"},\"choices\":[{\"finish_reason\":\"error\"}]}\n\n",
 		"data: [DONE]\n\n",
 	};
 	for (size_t i = 0; i < COUNT(events); i++) {
@@ -125,14 +149,19 @@ static void test_done(void **state)
 
 static void test_terminal_events(void **state)
 {
-	expect_marks("event: response.completed\ndata: {\"type\":\"response.completed\"}\n\n", TAP_DATA | TAP_FINISH);
+	expect_marks("event: response.completed\ndata: {\"type\":\"response.completed\"}\n\n",
+		     TAP_DATA | TAP_FINISH);
 	expect_marks("event:response.incomplete\ndata: {}\n\n", TAP_DATA | TAP_FINISH);
-	expect_marks("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", TAP_DATA | TAP_FINISH);
+	expect_marks("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+		     TAP_DATA | TAP_FINISH);
 	expect_marks("event: transcript.text.done\r\ndata: {}\r\n\r\n", TAP_DATA | TAP_FINISH);
 	expect_marks("id: 9\nevent: message_stop\ndata: {}\n\n", TAP_DATA | TAP_FINISH);
-	expect_marks("event: message_start\ndata: {\"message\":{\"stop_reason\":null}}\n\n", TAP_DATA);
-	expect_marks("event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n", TAP_DATA | TAP_FINISH);
-	expect_marks("event: response.output_text.delta\ndata: {\"delta\":\"message_stop\"}\n\n", TAP_DATA);
+	expect_marks("event: message_start\ndata: {\"message\":{\"stop_reason\":null}}\n\n",
+		     TAP_DATA);
+	expect_marks("event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n",
+		     TAP_DATA | TAP_FINISH);
+	expect_marks("event: response.output_text.delta\ndata: {\"delta\":\"message_stop\"}\n\n",
+		     TAP_DATA);
 }
 
 static void test_errors(void **state)
@@ -140,24 +169,40 @@ static void test_errors(void **state)
 	const unsigned error = TAP_DATA | TAP_ERROR;
 	expect_marks("data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n", error);
 	expect_marks("data: {\"error\":\"plain text\"}\n\n", error);
-	expect_marks("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n", error);
-	expect_marks("event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"x\"}\n\n", error);
-	expect_marks("data: {\"id\":\"gen-1\",\"error\":{\"code\":502},\"choices\":[{\"delta\":{},\"finish_reason\":\"error\"}]}\n\n",
+	expect_marks("event: error\ndata: "
+		     "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n",
+		     error);
+	expect_marks("event: error\ndata: "
+		     "{\"type\":\"error\",\"code\":\"server_error\",\"message\":\"x\"}\n\n",
+		     error);
+	expect_marks("data: "
+		     "{\"id\":\"gen-1\",\"error\":{\"code\":502},\"choices\":[{\"delta\":{},"
+		     "\"finish_reason\":\"error\"}]}\n\n",
 		     error | TAP_FINISH);
 	expect_marks("data: {\"choices\":[{\"delta\":{}},{\"error\":{\"code\":429}}]}\n\n", error);
-	expect_marks("data: {\"choices\":[],\"x_groq\":{\"id\":\"r\",\"error\":\"over capacity\"}}\n\n", error);
-	expect_marks("event: response.failed\ndata: {\"response\":{\"error\":{\"code\":\"server_error\"}}}\n\n", error | TAP_FINISH);
+	expect_marks(
+		"data: {\"choices\":[],\"x_groq\":{\"id\":\"r\",\"error\":\"over capacity\"}}\n\n",
+		error);
+	expect_marks("event: response.failed\ndata: "
+		     "{\"response\":{\"error\":{\"code\":\"server_error\"}}}\n\n",
+		     error | TAP_FINISH);
 	expect_marks("data: {\"error\":{\ndata: \"message\":\"in two lines\"}}\n\n", error);
 }
 
 /* Responses repeats the tools of the request: a property of that name is no error. */
 static void test_errors_of_schemas(void **state)
 {
-	expect_marks("event: response.created\ndata: {\"response\":{\"error\":null,\"tools\":[{\"parameters\":{\"properties\":"
-		     "{\"error\":{\"type\":\"string\"}}}}]}}\n\n", TAP_DATA);
-	expect_marks("event: response.output_item.done\ndata: {\"item\":{\"type\":\"mcp_call\",\"error\":\"no such page\"}}\n\n",
+	expect_marks("event: response.created\ndata: "
+		     "{\"response\":{\"error\":null,\"tools\":[{\"parameters\":{\"properties\":"
+		     "{\"error\":{\"type\":\"string\"}}}}]}}\n\n",
 		     TAP_DATA);
-	expect_marks("data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":{\"error\":1}}}]}}]}\n\n", TAP_DATA);
+	expect_marks("event: response.output_item.done\ndata: "
+		     "{\"item\":{\"type\":\"mcp_call\",\"error\":\"no such page\"}}\n\n",
+		     TAP_DATA);
+	expect_marks("data: "
+		     "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":{"
+		     "\"error\":1}}}]}}]}\n\n",
+		     TAP_DATA);
 }
 
 /* Quotes inside of strings are escaped, so no member can stand there. */
@@ -168,17 +213,24 @@ static void test_inside_strings(void **state)
 		"\\\"usage\\\": {\\\"prompt_tokens\\\": 9999}",
 		"\\\\\\\"usage\\\\\\\":{}",
 		"\\\"error\\\":{}, \\\"finish_reason\\\":\\\"stop\\\"",
-		"usage", "\\\"usage", "error", "finish_reason",
+		"usage",
+		"\\\"usage",
+		"error",
+		"finish_reason",
 	};
 	for (size_t i = 0; i < COUNT(contents); i++) {
 		struct buf b;
 		struct usage usage = {0};
 		buf_init(&b, 4096);
-		buf_addf(&b, "data: {\"choices\":[{\"delta\":{\"content\":\"%s\"},\"logprobs\":[\"%s\"]}]}", contents[i], contents[i]);
+		buf_addf(&b,
+			 "data: "
+			 "{\"choices\":[{\"delta\":{\"content\":\"%s\"},\"logprobs\":[\"%s\"]}]}",
+			 contents[i], contents[i]);
 		buf_addc(&b, 0);
 		expect_marks(b.ptr, TAP_DATA);
 		buf_clear(&b);
-		buf_addf(&b, "{\"a\":\"%s\",\"b\":[\"usage\",\"%s\"],\"c\":\"usage\"}", contents[i], contents[i]);
+		buf_addf(&b, "{\"a\":\"%s\",\"b\":[\"usage\",\"%s\"],\"c\":\"usage\"}", contents[i],
+			 contents[i]);
 		tap_tail(buf_str(&b), &usage);
 		assert_false(usage.known);
 		buf_release(&b);
@@ -191,7 +243,11 @@ static void test_any_offset(void **state)
 	for (int pad = 0; pad < 70; pad++) {
 		struct buf b;
 		buf_init(&b, 4096);
-		buf_addf(&b, "data: {\"p\":\"%*s\",\"finish_reason\":\"stop\",\"usage\":{\"prompt_tokens\":3}}", pad, "");
+		buf_addf(&b,
+			 "data: "
+			 "{\"p\":\"%*s\",\"finish_reason\":\"stop\",\"usage\":{\"prompt_tokens\":3}"
+			 "}",
+			 pad, "");
 		buf_addc(&b, 0);
 		expect_marks(b.ptr, TAP_DATA | TAP_FINISH | TAP_USAGE);
 		expect_usage(b.ptr, 3, 0, 0);
@@ -203,26 +259,49 @@ static void test_any_offset(void **state)
 
 static void test_usage_openai(void **state)
 {
-	expect_usage("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":7,\"total_tokens\":19,"
-		     "\"prompt_tokens_details\":{\"cached_tokens\":8,\"audio_tokens\":0},\"completion_tokens_details\":"
-		     "{\"reasoning_tokens\":5}}}", 12, 7, 8);
-	expect_usage("data: {\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":null,\"prompt_tokens_details\":null}}", 12, 0, 0);
+	expect_usage("data: "
+		     "{\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":7,"
+		     "\"total_tokens\":19,"
+		     "\"prompt_tokens_details\":{\"cached_tokens\":8,\"audio_tokens\":0},"
+		     "\"completion_tokens_details\":"
+		     "{\"reasoning_tokens\":5}}}",
+		     12, 7, 8);
+	expect_usage("data: "
+		     "{\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":null,\"prompt_tokens_"
+		     "details\":null}}",
+		     12, 0, 0);
 	/* Kimi tells the cached tokens twice; a proxy before Anthropic mixes the words */
-	expect_usage("data: {\"usage\":{\"prompt_tokens\":12,\"cached_tokens\":8,\"prompt_tokens_details\":{\"cached_tokens\":8}}}", 12, 0, 8);
-	expect_usage("data: {\"usage\":{\"prompt_tokens\":12,\"prompt_tokens_details\":{\"cached_tokens\":8},\"cache_read_input_tokens\":8,"
-		     "\"cache_creation_input_tokens\":2,\"completion_tokens\":1}}", 12, 1, 8);
-	expect_usage("data: {\"usage\":{\"prompt_tokens\":12.0,\"completion_tokens\":1e2,\"cost\":0.00012}}", 12, 100, 0);
+	expect_usage("data: "
+		     "{\"usage\":{\"prompt_tokens\":12,\"cached_tokens\":8,\"prompt_tokens_"
+		     "details\":{\"cached_tokens\":8}}}",
+		     12, 0, 8);
+	expect_usage("data: "
+		     "{\"usage\":{\"prompt_tokens\":12,\"prompt_tokens_details\":{\"cached_"
+		     "tokens\":8},\"cache_read_input_tokens\":8,"
+		     "\"cache_creation_input_tokens\":2,\"completion_tokens\":1}}",
+		     12, 1, 8);
+	expect_usage(
+		"data: "
+		"{\"usage\":{\"prompt_tokens\":12.0,\"completion_tokens\":1e2,\"cost\":0.00012}}",
+		12, 100, 0);
 }
 
 static void test_usage_anthropic(void **state)
 {
 	struct usage u = {0};
-	assert_true(tap_into("event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"usage\":{\"input_tokens\":25,"
-			     "\"cache_creation_input_tokens\":10,\"cache_read_input_tokens\":100,\"cache_creation\":"
-			     "{\"ephemeral_5m_input_tokens\":10},\"output_tokens\":1}}}\n\n", &u) & TAP_USAGE);
+	assert_true(tap_into("event: message_start\ndata: "
+			     "{\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"usage\":{"
+			     "\"input_tokens\":25,"
+			     "\"cache_creation_input_tokens\":10,\"cache_read_input_tokens\":100,"
+			     "\"cache_creation\":"
+			     "{\"ephemeral_5m_input_tokens\":10},\"output_tokens\":1}}}\n\n",
+			     &u) &
+		    TAP_USAGE);
 	assert_int_equal(u.input, 135);
 	assert_int_equal(u.cached, 100);
-	tap_into("event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}\n\n", &u);
+	tap_into("event: message_delta\ndata: "
+		 "{\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":15}}\n\n",
+		 &u);
 	assert_int_equal(u.input, 135);
 	assert_int_equal(u.output, 15);
 	assert_int_equal(u.cached, 100);
@@ -231,24 +310,34 @@ static void test_usage_anthropic(void **state)
 
 static void test_usage_others(void **state)
 {
-	expect_usage("event: response.completed\ndata: {\"response\":{\"model\":\"m\",\"usage\":{\"input_tokens\":36,\"input_tokens_details\":"
-		     "{\"cached_tokens\":30},\"output_tokens\":87,\"output_tokens_details\":{\"reasoning_tokens\":0},\"total_tokens\":123}}}",
+	expect_usage("event: response.completed\ndata: "
+		     "{\"response\":{\"model\":\"m\",\"usage\":{\"input_tokens\":36,\"input_tokens_"
+		     "details\":"
+		     "{\"cached_tokens\":30},\"output_tokens\":87,\"output_tokens_details\":{"
+		     "\"reasoning_tokens\":0},\"total_tokens\":123}}}",
 		     36, 87, 30);
 	expect_usage("data: {\"results\":[],\"usage\":{\"total_tokens\":815}}", 815, 0, 0);
-	expect_usage("data: {\"results\":[],\"usage\":{\"prompt_tokens\":815,\"total_tokens\":815}}", 815, 0, 0);
+	expect_usage(
+		"data: {\"results\":[],\"usage\":{\"prompt_tokens\":815,\"total_tokens\":815}}",
+		815, 0, 0);
 	/* cumulative: the last one holds */
 	struct usage u = {0};
-	tap_into("data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}", &u);
-	tap_into("data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}", &u);
+	tap_into("data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}",
+		 &u);
+	tap_into("data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}",
+		 &u);
 	assert_int_equal(u.output, 2);
 }
 
 static void test_only_usage(void **state)
 {
 	const unsigned usage = TAP_DATA | TAP_USAGE;
-	expect_marks("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n", usage | TAP_ONLY_USAGE);
-	expect_marks("data: {\"usage\":{\"prompt_tokens\":1},\"choices\": [ \t] }\n\n", usage | TAP_ONLY_USAGE);
-	expect_marks("data: {\"choices\":[{\"delta\":{}}],\"usage\":{\"prompt_tokens\":1}}\n\n", usage);
+	expect_marks("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n",
+		     usage | TAP_ONLY_USAGE);
+	expect_marks("data: {\"usage\":{\"prompt_tokens\":1},\"choices\": [ \t] }\n\n",
+		     usage | TAP_ONLY_USAGE);
+	expect_marks("data: {\"choices\":[{\"delta\":{}}],\"usage\":{\"prompt_tokens\":1}}\n\n",
+		     usage);
 	expect_marks("data: {\"choices\":null,\"usage\":{\"prompt_tokens\":1}}\n\n", usage);
 	expect_marks("data: {\"usage\":{\"prompt_tokens\":1}}\n\n", usage);
 	expect_marks("data: {\"choices\":[],\"usage\":null}\n\n", TAP_DATA);
@@ -257,9 +346,14 @@ static void test_only_usage(void **state)
 static void test_absurd_usage(void **state)
 {
 	static const char *const wrong[] = {
-		"{\"prompt_tokens\":-1}", "{\"prompt_tokens\":4294967297}", "{\"prompt_tokens\":99999999999999999999999999}",
-		"{\"completion_tokens\":\"12\"}", "{\"completion_tokens\":1.5}",
-		"{\"prompt_tokens\":true}", "{\"prompt_tokens_details\":{\"cached_tokens\":-3}}", "{\"completion_tokens\":1e400}",
+		"{\"prompt_tokens\":-1}",
+		"{\"prompt_tokens\":4294967297}",
+		"{\"prompt_tokens\":99999999999999999999999999}",
+		"{\"completion_tokens\":\"12\"}",
+		"{\"completion_tokens\":1.5}",
+		"{\"prompt_tokens\":true}",
+		"{\"prompt_tokens_details\":{\"cached_tokens\":-3}}",
+		"{\"completion_tokens\":1e400}",
 	};
 	for (size_t i = 0; i < COUNT(wrong); i++) {
 		struct usage u = {0};
@@ -278,8 +372,13 @@ static void test_absurd_usage(void **state)
 static void test_empty_usage(void **state)
 {
 	static const char *const none[] = {
-		"{}", "{ }", "{\"prompt_tokens\":null}", "{\"type\":\"duration\",\"seconds\":7}", "{\"prompt_tokens_details\":{}}",
-		"{\"text\":\"\\\"prompt_tokens\\\":5\"}", "{\"prompt_tokens\":{},\"input_tokens\":[]}",
+		"{}",
+		"{ }",
+		"{\"prompt_tokens\":null}",
+		"{\"type\":\"duration\",\"seconds\":7}",
+		"{\"prompt_tokens_details\":{}}",
+		"{\"text\":\"\\\"prompt_tokens\\\":5\"}",
+		"{\"a\":{\"b\":[{}, \"]}\"]},\"c\":\"\"}",
 	};
 	for (size_t i = 0; i < COUNT(none); i++) {
 		struct usage u = {0};
@@ -296,10 +395,16 @@ static void test_empty_usage(void **state)
 
 static void test_event_model(void **state)
 {
-	assert_str(tap_event_model(STR("data: {\"id\":\"1\",\"model\":\"a/b\",\"choices\":[{\"model\":\"x\"}]}\n\n")), "\"a/b\"");
-	assert_str(tap_event_model(STR("data:\t {\"model\" : \"a\\u0062\" }\r\n\r\n")), "\"a\\u0062\"");
-	assert_str(tap_event_model(STR("event: x\ndata: {\"response\":{\"model\":\"m\"}}\n\n")), "\"m\"");
-	assert_str(tap_event_model(STR("event: x\ndata: {\"message\":{\"model\":\"m\"}}\n\n")), "\"m\"");
+	assert_str(tap_event_model(STR(
+			   "data: "
+			   "{\"id\":\"1\",\"model\":\"a/b\",\"choices\":[{\"model\":\"x\"}]}\n\n")),
+		   "\"a/b\"");
+	assert_str(tap_event_model(STR("data:\t {\"model\" : \"a\\u0062\" }\r\n\r\n")),
+		   "\"a\\u0062\"");
+	assert_str(tap_event_model(STR("event: x\ndata: {\"response\":{\"model\":\"m\"}}\n\n")),
+		   "\"m\"");
+	assert_str(tap_event_model(STR("event: x\ndata: {\"message\":{\"model\":\"m\"}}\n\n")),
+		   "\"m\"");
 	assert_null(tap_event_model(STR("data: {\"choices\":[{\"model\":\"x\"}]}\n\n")).ptr);
 	assert_null(tap_event_model(STR("data: {\"model\":null}\n\n")).ptr);
 	assert_null(tap_event_model(STR("data: {\"model\":\"cut\n\n")).ptr);
@@ -316,8 +421,11 @@ static void test_whole(void **state)
 	struct usage u = {0};
 	struct str model;
 	bool error = false;
-	assert_true(tap_whole(STR("\n\n {\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"\\\"usage\\\":{}\"}}],\"usage\":"
-				  "{\"prompt_tokens\":3,\"completion_tokens\":4}}"), &u, &model, &error));
+	assert_true(tap_whole(STR("\n\n "
+				  "{\"model\":\"m\",\"choices\":[{\"message\":{\"content\":"
+				  "\"\\\"usage\\\":{}\"}}],\"usage\":"
+				  "{\"prompt_tokens\":3,\"completion_tokens\":4}}"),
+			      &u, &model, &error));
 	assert_str(model, "\"m\"");
 	assert_true(u.known && u.input == 3 && u.output == 4 && !error);
 	u = (struct usage){0};
@@ -325,7 +433,8 @@ static void test_whole(void **state)
 	assert_true(error && !u.known && !model.ptr);
 	assert_true(tap_whole(STR("{\"error\":\"Unexpected endpoint\"}"), &u, &model, &error));
 	assert_true(error);
-	assert_true(tap_whole(STR("{\"error\":null,\"model\":7,\"usage\":null}"), &u, &model, &error));
+	assert_true(
+		tap_whole(STR("{\"error\":null,\"model\":7,\"usage\":null}"), &u, &model, &error));
 	assert_true(!error && !model.ptr && !u.known && !u.flagged);
 	assert_true(tap_whole(STR("{\"usage\":[1]}"), &u, &model, &error));
 	assert_true(u.flagged);
@@ -345,13 +454,17 @@ static void expect_tail(const char *tail, int64_t input)
 	tap_tail(str_of(copy, len), &u);
 	free(copy);
 	if (u.input != input || u.known != (input > 0))
-		fail_msg("input %lld, expected %lld, of: %s", (long long)u.input, (long long)input, tail);
+		fail_msg("input %lld, expected %lld, of: %s", (long long)u.input, (long long)input,
+			 tail);
 }
 
 static void test_tail(void **state)
 {
-	expect_tail("...3,0.4]}],\"model\":\"m\",\"usage\":{\"prompt_tokens\":5,\"total_tokens\":5}}", 5);
-	expect_tail(",\"usage\" : {\n \"prompt_tokens\" : 5 , \"x\" : \"}\" , \"y\" : { } }\n}\n", 5);
+	expect_tail(
+		"...3,0.4]}],\"model\":\"m\",\"usage\":{\"prompt_tokens\":5,\"total_tokens\":5}}",
+		5);
+	expect_tail(",\"usage\" : {\n \"prompt_tokens\" : 5 , \"x\" : \"}\" , \"y\" : { } }\n}\n",
+		    5);
 	expect_tail("\"usage\":{\"prompt_tokens\":5},\"object\":\"usage\"}", 5);
 	expect_tail("\"usage\":{\"prompt_tokens\":5},\"kinds\":[\"usage\"]}", 5);
 	expect_tail("\"usage\":{\"prompt_tokens\":4},\"usage\":{\"prompt_tokens\":5}}", 5);
@@ -385,13 +498,16 @@ static void test_tail_is_linear(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain_events), cmocka_unit_test(test_nothing_to_see), cmocka_unit_test(test_odd_spacing),
-		cmocka_unit_test(test_cut_events), cmocka_unit_test(test_done), cmocka_unit_test(test_terminal_events),
-		cmocka_unit_test(test_errors), cmocka_unit_test(test_errors_of_schemas), cmocka_unit_test(test_inside_strings),
-		cmocka_unit_test(test_any_offset), cmocka_unit_test(test_usage_openai), cmocka_unit_test(test_usage_anthropic),
-		cmocka_unit_test(test_usage_others), cmocka_unit_test(test_only_usage), cmocka_unit_test(test_absurd_usage),
-		cmocka_unit_test(test_empty_usage), cmocka_unit_test(test_event_model), cmocka_unit_test(test_whole),
-		cmocka_unit_test(test_tail), cmocka_unit_test(test_tail_is_linear),
+		cmocka_unit_test(test_plain_events),   cmocka_unit_test(test_nothing_to_see),
+		cmocka_unit_test(test_odd_spacing),    cmocka_unit_test(test_cut_events),
+		cmocka_unit_test(test_done),           cmocka_unit_test(test_terminal_events),
+		cmocka_unit_test(test_errors),         cmocka_unit_test(test_errors_of_schemas),
+		cmocka_unit_test(test_inside_strings), cmocka_unit_test(test_any_offset),
+		cmocka_unit_test(test_usage_openai),   cmocka_unit_test(test_usage_anthropic),
+		cmocka_unit_test(test_usage_others),   cmocka_unit_test(test_only_usage),
+		cmocka_unit_test(test_absurd_usage),   cmocka_unit_test(test_empty_usage),
+		cmocka_unit_test(test_event_model),    cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_tail),           cmocka_unit_test(test_tail_is_linear),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
