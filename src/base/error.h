@@ -21,7 +21,7 @@
 	X(MISSING_PARAMETER, 400, "invalid_request_error", "missing_required_parameter", "invalid_request_error", false, \
 	  "A member that is needed is missing.") \
 	X(DUPLICATE_PARAMETER, 400, "invalid_request_error", "duplicate_parameter", "invalid_request_error", false, \
-	  "`model`, `stream`, `max_tokens`, `max_completion_tokens` or `n` stands twice: gateway and engine might read different ones.") \
+	  "`model`, `stream`, `max_tokens`, `max_completion_tokens`, `n` or `stream_options` stands twice: gateway and engine might read different ones.") \
 	X(UNSUPPORTED_OPERATION, 400, "invalid_request_error", "unsupported_operation", "invalid_request_error", false, \
 	  "The model exists, but no engine that has it serves this path.") \
 	X(CONTEXT_LENGTH_EXCEEDED, 400, "invalid_request_error", "context_length_exceeded", "invalid_request_error", false, \

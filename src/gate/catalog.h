@@ -105,7 +105,7 @@ void catalog_unref(struct catalog *c); /* any thread; NULL is allowed */
 
 /* By name or alias; NULL: none. */
 const struct catalog_model *catalog_model(const struct catalog *c, struct str name);
-/* Appends up to three names that are near `name`, as ", did you mean 'a' or 'b'?"; nothing where none is. */
+/* Appends up to three names that are near `name`, as "; did you mean 'a' or 'b'?"; nothing where none is. */
 void catalog_near(const struct catalog *c, struct str name, struct buf *out);
 
 #endif

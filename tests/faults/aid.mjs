@@ -145,7 +145,8 @@ export function descriptors(pid) {
   }
 }
 
-export function memory(pid) { // bytes that are resident
+export function memory(pid) { // bytes that are resident; a sanitizer's own say nothing
+  if (slow > 1) return 0;
   return Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) * 1024;
 }
 
