@@ -170,6 +170,7 @@ static const struct step *admit_body(struct request *r)
 	struct buf why;
 	buf_init(&why, 1024);
 	enum error e = body_read(r->op, c->body, type, &r->arena, &r->facts, &param, &why);
+	r->facts.model = arena_dup(&r->arena, r->facts.model); /* outlives the body, for the log line of a refused request too */
 	if (e) {
 		const struct step *next = request_fail(r, e, arena_dup(&r->arena, buf_str(&why)));
 		r->error_param = param;
@@ -177,7 +178,6 @@ static const struct step *admit_body(struct request *r)
 		return next;
 	}
 	buf_release(&why);
-	r->facts.model = arena_dup(&r->arena, r->facts.model); /* outlives the body */
 	return NULL;
 }
 
