@@ -17,8 +17,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define STREAM_HIGH (128 * 1024) /* bytes of backlog above which a source should pause */
-#define STREAM_LOW  (32 * 1024)
+#define STREAM_HIGH (64 * 1024)  /* bytes of backlog above which a source should pause */
+#define STREAM_LOW  (16 * 1024)
 #define STREAM_MAX  (256 * 1024 * 1024) /* ceiling of the backlog: one answer that is whole in memory already */
 
 struct stream;

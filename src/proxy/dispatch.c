@@ -9,7 +9,7 @@
 
 #include <assert.h>
 
-#define PIECE (160 * 1024) /* more than STREAM_HIGH: what is not taken at once is told by `drained` */
+#define PIECE (96 * 1024) /* more than STREAM_HIGH: what is not taken at once is told by `drained` */
 #define SMALL_BODY 8192
 #define LOOK_MAX 32        /* places looked at for one choice */
 

@@ -12,6 +12,7 @@ export class Proxy {
     Object.assign(proxy, { target: { port, host }, live: new Set(), faults: [], struck: 0, heard: null });
     proxy.server = net.createServer({ noDelay: true, allowHalfOpen: true }, (client) => proxy.serve(client));
     await new Promise((resolve, reject) => proxy.server.once('error', reject).listen(0, host, resolve));
+    proxy.server.unref(); // a file whose Valet has died ends, too
     proxy.port = proxy.server.address().port;
     proxy.url = `http://${host}:${proxy.port}/v1`;
     return proxy;
@@ -34,6 +35,8 @@ export class Proxy {
 
   serve(client) {
     const engine = net.connect({ ...this.target, noDelay: true, allowHalfOpen: true });
+    client.unref();
+    engine.unref();
     const link = { client, engine, fault: null, asked: false, passed: 0, queue: Promise.resolve() };
     this.live.add(link);
     const over = () => { client.destroy(); engine.destroy(); this.live.delete(link); };

@@ -109,13 +109,14 @@ export class Raw {
     raw.server = secure ? tls.createServer(secure, serve) : net.createServer({ noDelay: true }, serve);
     raw.server.on('tlsClientError', () => {});
     await new Promise((resolve, reject) => raw.server.once('error', reject).listen(0, host, resolve));
+    raw.server.unref(); // a file whose Valet has died ends, too
     raw.port = raw.server.address().port;
     raw.url = `${secure ? 'https' : 'http'}://127.0.0.1:${raw.port}/v1`;
     return raw;
   }
 
   serve(socket) {
-    const c = new Connection(this, socket);
+    const c = new Connection(this, socket.unref());
     this.live.add(c);
     socket.on('close', () => { this.live.delete(c); if (c.heard.length) this.past.push(...c.heard); });
     if (this.atConnect?.(c)) return;
