@@ -43,6 +43,7 @@ ROUTE_TARGETS, ROUTE_MODELS = 1000, 10000
 VALET_SETTINGS = """\
 auth: off
 admin_listen: off
+forward_headers: ["x-sim-*"]
 discovery: off
 discovery_interval: 1h
 timeouts: { first_byte: 1h, idle: 1h, total: 2h, client_idle: 1h, drain: 0ms }
