@@ -255,6 +255,8 @@ static void judge(struct probe *p)
 	} else {
 		read_windows(p);
 		engine_models_keep(&p->models, p->last);
+		if (p->kind != ENGINE_OLLAMA)
+			engine_models_keep_dates(&p->models, p->last);
 		p->stage = SHOW;
 		p->show_until_ms = loop_now_ms(p->loop) + p->timeout_ms / 2;
 		go_on_with_shows(p);

@@ -147,6 +147,9 @@ void engine_model_add_show(struct engine_model *model, struct str body);
 /* Fills what is still unknown from the last list of the same engine (a window seen while a model
  * was loaded, what /api/show said). NULL: none. */
 void engine_models_keep(struct engine_models *models, const struct engine_models *last);
+/* The same for dates. llama.cpp, vLLM and SGLang tell the present time as a model's date; without this their list would change with each
+ * look. Not for Ollama, whose date says that a model is another one now. */
+void engine_models_keep_dates(struct engine_models *models, const struct engine_models *last);
 /* Last: where only the model's maximum is known, that is the context. */
 void engine_models_finish(struct engine_models *models);
 /* The entry of that id; NULL where there is none. */

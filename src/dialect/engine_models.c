@@ -523,6 +523,15 @@ void engine_models_keep(struct engine_models *models, const struct engine_models
 	}
 }
 
+void engine_models_keep_dates(struct engine_models *models, const struct engine_models *last)
+{
+	for (uint32_t i = 0; last && i < models->count; i++) {
+		const struct engine_model *old = engine_models_find(last, models->list[i].id);
+		if (old && old->created > 0)
+			models->list[i].created = old->created;
+	}
+}
+
 void engine_models_finish(struct engine_models *models)
 {
 	for (uint32_t i = 0; i < models->count; i++) {

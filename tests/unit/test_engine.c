@@ -282,6 +282,18 @@ static void test_ollama_keeps(void **state)
 	assert_false(engine_models_same(&old, &new));
 }
 
+/* Engines whose dates are the time of the question: the first one stays, and the list is the same as before. */
+static void test_dates_stay(void **state)
+{
+	struct engine_models old = parsed(ENGINE_LLAMACPP, STR("{\"data\":[{\"id\":\"m\",\"created\":1795307872}]}"));
+	struct engine_models new = parsed(ENGINE_LLAMACPP, STR("{\"data\":[{\"id\":\"m\",\"created\":1795307877}]}"));
+	assert_false(engine_models_same(&old, &new));
+	engine_models_keep_dates(&new, &old);
+	engine_models_keep_dates(&new, NULL);
+	assert_true(engine_models_same(&old, &new));
+	assert_int_equal(new.list[0].created, 1795307872);
+}
+
 static void test_list_lmstudio(void **state)
 {
 	struct engine_models models = parsed(ENGINE_LMSTUDIO, recorded("lmstudio_models.json"));
@@ -527,6 +539,7 @@ int main(void)
 		TEST(test_list_llamacpp),
 		TEST(test_list_ollama),
 		TEST(test_ollama_keeps),
+		TEST(test_dates_stay),
 		TEST(test_list_lmstudio),
 		TEST(test_list_openai),
 		TEST(test_list_is_sorted),
