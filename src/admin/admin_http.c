@@ -71,7 +71,7 @@ static void answer_metrics(struct control *c, struct http_conn *conn)
 static bool host_is_ours(struct str host)
 {
 	union address a;
-	struct str name = host.len && host.ptr[0] == '[' ? str_head(host, str_find(host, ']') + 1) : str_head(host, str_find(host, ':'));
+	struct str name = url_host_name(host);
 	return address_parse(name, 0, &a) || str_ieq(name, STR("localhost"));
 }
 

@@ -17,13 +17,6 @@
 	256 /* default ports and "host[:port]" entries together (a host alone is five) */
 #define DISCOVER_TARGETS_MAX 4096
 
-enum engine_state {
-	ENGINE_PENDING, /* configured, not looked at yet */
-	ENGINE_UP,
-	ENGINE_LOADING, /* answers, but its model is not ready */
-	ENGINE_DOWN,
-};
-
 struct engine {
 	const char *name; /* unique; a configured one's own; a discovered one's is given ("ollama",
 			     "vllm-2") and stays while it lives */

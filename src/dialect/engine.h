@@ -25,6 +25,14 @@ enum engine_kind {
 	ENGINE_NONE = ENGINE_KINDS, /* not known, or no engine at all */
 };
 
+/* How the watcher last found an engine. */
+enum engine_state {
+	ENGINE_PENDING, /* configured, not looked at yet */
+	ENGINE_UP,
+	ENGINE_LOADING, /* answers, but its model is not ready */
+	ENGINE_DOWN,
+};
+
 struct engine_row {
 	const char
 		*name; /* as written in configuration, and in names given to discovered engines */

@@ -11,7 +11,6 @@
 
 #define COMPOSE_DATA 8192 /* bodies up to this are copied behind the head */
 
-void http_conn_next(struct http_conn *c);
 void http_conn_reset(struct http_conn *c);
 
 struct composer {

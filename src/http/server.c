@@ -379,8 +379,6 @@ void http_release_input(struct http_conn *c)
 	}
 }
 
-/* Called by respond.c when an answer is complete. */
-void http_conn_next(struct http_conn *c);
 void http_conn_next(struct http_conn *c)
 {
 	http_release_input(c);

@@ -85,6 +85,9 @@ void http_server_close(struct http_server *s);
 /* Gives back the request's bytes (head and body) while the answer goes on; keeps what was read of a next request. */
 void http_release_input(struct http_conn *c);
 
+/* For respond.c: an answer is complete; the next request, or the end of the connection. */
+void http_conn_next(struct http_conn *c);
+
 /* A whole answer. `fields`: complete lines "name: value\r\n", may be empty. */
 void http_respond(struct http_conn *c, int status, struct str fields, struct str body);
 

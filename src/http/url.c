@@ -199,3 +199,10 @@ bool url_encode(struct str s, struct buf *out)
 	}
 	return true;
 }
+
+struct str url_host_name(struct str host)
+{
+	if (host.len && host.ptr[0] == '[')
+		return str_head(host, str_find(host, ']') + 1);
+	return str_head(host, str_find(host, ':'));
+}

@@ -21,6 +21,8 @@ const char *url_parse(struct str text, struct url *out);
 
 /* Splits a request target ("/v1/models?x=1", or absolute form "http://host/path") into path and query. False: not a path. */
 bool url_split_target(struct str target, struct str *path, struct str *query);
+/* The name in a Host field: without the port, an IPv6 address with its brackets. */
+struct str url_host_name(struct str host);
 /* The value of `name` in a query, still encoded; ptr NULL where there is none. */
 struct str url_query_get(struct str query, struct str name);
 /* Appends `s` with %XX decoded exactly once. False: bad escape or over the ceiling. */

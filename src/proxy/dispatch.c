@@ -32,7 +32,7 @@ static void consider(const struct request *r, struct choice *best, const struct 
 {
 	const struct catalog_target *t = place->target;
 	uint32_t in_flight = atomic_load_explicit(&t->state->in_flight, memory_order_relaxed);
-	bool down = atomic_load_explicit(&t->state->up, memory_order_relaxed) == 3; /* ENGINE_DOWN */
+	bool down = atomic_load_explicit(&t->state->up, memory_order_relaxed) == ENGINE_DOWN;
 	if (!(t->operations & OP_BIT(r->op->op)) || was_tried(r, place))
 		return;
 	if (t->max_concurrency && in_flight >= t->max_concurrency) {

@@ -5,25 +5,17 @@
 #include "proxy/answer.h"
 #include "proxy/worker.h"
 
-
 #define ORIGIN_MAX 512
 #define ASKED_MAX  2048 /* names of fields in a preflight that are echoed */
 
 /* ---- AUTH ---- */
-
-static struct str host_name(struct str host)
-{
-	if (host.len && host.ptr[0] == '[')
-		return str_head(host, str_find(host, ']') + 1);
-	return str_head(host, str_find(host, ':'));
-}
 
 /* On a loopback listener: this machine's own names, and addresses. A name of another host means that a web page has had its name
  * pointed here (DNS rebinding). */
 static bool host_is_ours(struct worker *w, struct str host)
 {
 	union address a;
-	struct str name = host_name(host);
+	struct str name = url_host_name(host);
 	return name.len == 0 || str_eq(name, STR("127.0.0.1")) || str_ieq(name, STR("localhost")) ||
 	       address_parse(name, 0, &a) || str_ieq(name, str_from(w->hostname)) || str_ends(name, STR(".localhost")) || str_ends(name, STR(".local")) ||
 	       str_ends(name, STR(".internal"));
@@ -56,7 +48,6 @@ static void find_operation(struct request *r)
 {
 	const struct http_head *h = r->conn->head;
 	struct str path, query;
-	r->head_method = h->method == METHOD_HEAD;
 	if (!url_split_target(http_head_url(h), &path, &query))
 		return;
 	enum operation op = operation_find(path, &r->path_rest);

@@ -78,7 +78,6 @@ struct request {
 	struct str own_answer;        /* /metrics: what the control thread has written */
 	struct str path_rest;         /* of /models/{id} */
 	struct str origin;            /* of a browser; empty otherwise */
-	bool head_method;
 
 	/* attempts */
 	struct attempt attempts[ATTEMPTS_MAX];
