@@ -1,0 +1,4 @@
+/* token.c - see token.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "gate/token.h"

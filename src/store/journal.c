@@ -1,0 +1,4 @@
+/* journal.c - see journal.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "store/journal.h"

@@ -1,0 +1,105 @@
+/* journal.h - the append-only journal: lanes of preallocated, mapped segments.
+ *
+ * Each thread that writes has a lane of its own and appends by plain stores into a file mapped MAP_SHARED: no system call, no lock, and what was
+ * appended survives the death of the process. A power loss takes what was appended since the last journal_sync(). Files are
+ * FOLDER/lane-LL-SSSSSSSSSSSS.vj; each begins with a header page (magic, version, lane, number of the segment, sequence of its first record, boot id,
+ * `head`: bytes appended, `synced`: bytes that a sync has covered) and holds records: length, CRC-32C over all that follows, sequence, type,
+ * payload, padded to 8 bytes. Sequences count up by one within a lane, for ever. Segments that are dropped are reused under a new number.
+ *
+ * After the death of the process the boot id is the same: `head` is exact, and any record below it that does not check is damage. After a power
+ * loss (another boot id) what is missing or does not check above `synced` is the tail that was lost; below it, damage.
+ *
+ * Threads: lane_*() belong to the lane's one writer; all else to the thread that syncs, but where it says otherwise.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef VALET_STORE_JOURNAL_H
+#define VALET_STORE_JOURNAL_H
+
+#include "base/buf.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define JOURNAL_LANES_MAX 65
+
+/* System calls that tests make fail. NULL members and a NULL pointer mean the system's. */
+struct journal_io {
+	int (*open)(const char *path, int flags, mode_t mode);
+	int (*allocate)(int fd, off_t offset, off_t length); /* posix_fallocate: returns an errno */
+	int (*sync)(int fd);                                  /* fdatasync */
+	int (*sync_folder)(int fd);                           /* fsync */
+	int (*rename)(const char *from, const char *to);
+	void *(*map)(size_t length, int fd);                  /* MAP_FAILED */
+};
+
+struct journal_options {
+	const char *folder;        /* made if it is not there */
+	unsigned lanes;            /* lane 0 is the syncing thread's own (leases, what the recovery writes) */
+	size_t segment_bytes;      /* 0: 4 MiB */
+	size_t max_bytes;          /* all segments together, 0: 256 MiB; beyond, lanes run full */
+	const struct journal_io *io;
+};
+
+struct journal;
+struct lane;
+
+enum journal_state {
+	JOURNAL_CLEAN,    /* new, or closed by journal_close() */
+	JOURNAL_CRASHED,  /* the process died: nothing is missing */
+	JOURNAL_LOST,     /* the machine died: the tails since the last sync may be missing */
+};
+
+/* Opens what is there, finds the end of each lane, and prepares a segment for each lane. NULL and a sentence in `why` on damage (which file, which
+ * byte) or where the folder cannot be used. More lanes may be on disk than are asked for: they are kept until they are dropped. */
+struct journal *journal_open(const struct journal_options *o, struct buf *why);
+enum journal_state journal_state(const struct journal *j);
+/* Syncs, marks all lanes as closed cleanly, unmaps. No lane may be used any more. */
+void journal_close(struct journal *j);
+
+/* ---- writing ---- */
+
+struct lane *journal_lane(struct journal *j, unsigned number);
+/* Appends. The record's sequence; 0: no room (the syncing thread is behind, or the journal is full or has failed). */
+uint64_t lane_append(struct lane *l, uint8_t type, const void *payload, size_t len);
+/* Sets aside room for `bytes` of payload of one later lane_append(), so that it cannot fail: SETTLE for each BEGIN. False: no room. */
+bool lane_reserve(struct lane *l, size_t bytes);
+/* Gives that room back right before that append, or instead of it. */
+void lane_unreserve(struct lane *l, size_t bytes);
+
+/* ---- syncing ---- */
+
+/* Whether any lane has more than was synced. Any thread. */
+bool journal_dirty(const struct journal *j);
+/* Covers all that was appended when it began; then hands each lane that needs one its next segment. False: it failed with errno, once and for all
+ * for the segments it concerns: they are given up, what they held beyond `synced` is copied into new ones and synced there if that can be done
+ * (then the result is true and journal_failures() counts it); if it cannot, the journal has failed: lanes run full. */
+bool journal_sync(struct journal *j);
+uint64_t journal_failures(const struct journal *j); /* any thread */
+bool journal_failed(const struct journal *j);       /* any thread */
+size_t journal_bytes(const struct journal *j);      /* on disk; any thread */
+/* Microseconds of the longest sync since the last call. Any thread. */
+int64_t journal_slowest(struct journal *j);
+
+/* ---- reading: by the one thread that feeds the database; may run while lanes are written and synced ---- */
+
+struct journal_record {
+	unsigned lane;
+	uint64_t seq;
+	uint8_t type;
+	struct str payload; /* valid during the call */
+};
+/* Calls `visit` for the records of a lane after sequence `after`, in order, until it returns false or the end is reached. Only records that were
+ * appended completely are shown, whether synced or not. Returns the sequence of the last one shown (or `after`). */
+uint64_t journal_read(struct journal *j, unsigned lane, uint64_t after, bool (*visit)(void *user, const struct journal_record *r),
+		      void *user);
+/* Lanes there are on disk or asked for; the oldest and the newest sequence of one (0, 0: empty). */
+unsigned journal_lane_count(const struct journal *j);
+void journal_range(const struct journal *j, unsigned lane, uint64_t *oldest, uint64_t *newest);
+/* Whole segments with nothing after `seq` may be reused or deleted. Any thread. */
+void journal_drop(struct journal *j, unsigned lane, uint64_t seq);
+
+/* Verifies every record of every segment in a folder that nobody has open; appends a line for each lane, and for each damage. False: damage. */
+bool journal_verify(const char *folder, struct buf *report);
+
+#endif

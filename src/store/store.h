@@ -1,0 +1,89 @@
+/* store.h - the database of a state folder: keys, what was used, and a row for each request. SQLite.
+ *
+ * FOLDER/valet.db holds keys, sums (`usage`: a row for each quarter of an hour, key, model and target; `totals`: for ever, by key and model), the newest
+ * leases, and how far each lane of the journal has been applied. FOLDER/requests-YYYY-MM.db holds the rows of requests that began in that month (UTC)
+ * and how far it has got itself, so that each record is applied exactly once to each file whatever breaks between them. Rows of keys and sums carry a
+ * CRC-32C, checked whenever they are read.
+ *
+ * One thread at a time. Blocking. False means that the database said no; store_why() is a sentence about it. A failed write leaves nothing half done.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef VALET_STORE_STORE_H
+#define VALET_STORE_STORE_H
+
+#include "base/buf.h"
+#include "store/journal.h"
+
+struct store;
+
+/* Makes the folder (0700) and the database where there is none, and checks both what SQLite can check and the checksums. NULL and a sentence in
+ * `why` where it is damaged or cannot be used: then nothing was changed. */
+struct store *store_open(const char *folder, struct buf *why);
+void store_close(struct store *s); /* NULL is allowed */
+const char *store_why(const struct store *s);
+
+/* ---- keys ---- */
+
+struct stored_key {
+	uint32_t serial;          /* 0: give it the next one (never given twice) */
+	char id[10];
+	uint8_t hash[32], old_hash[32]; /* old: still valid until old_until_s after a rotation */
+	int64_t old_until_s;      /* 0: no old one */
+	int64_t created_s, revoked_s; /* revoked_s 0: it is not */
+	struct str name;          /* unique among all */
+	struct str document;      /* JSON: what key_conf.h reads */
+};
+/* Inserts or replaces by serial; sets *serial. */
+bool store_put_key(struct store *s, const struct stored_key *k, uint32_t *serial);
+bool store_delete_key(struct store *s, uint32_t serial); /* what it used stays */
+/* All keys by serial; texts are valid during the call. False also where a row's checksum is wrong. */
+bool store_each_key(struct store *s, void (*visit)(void *user, const struct stored_key *k), void *user);
+/* Small facts by name: last book time and the like. Empty where there is none; `out` is appended to. */
+bool store_put_fact(struct store *s, const char *name, struct str value);
+bool store_get_fact(struct store *s, const char *name, struct buf *out);
+
+/* ---- feeding ---- */
+
+/* Applies up to `max` records of the journal that were not yet; *applied says how many. Afterwards store_applied() may be dropped from the journal. */
+bool store_feed(struct store *s, struct journal *j, size_t max, size_t *applied);
+/* The sequence up to which a lane is applied in every file. */
+uint64_t store_applied(struct store *s, unsigned lane);
+
+/* ---- what was used ---- */
+
+struct usage_sum {
+	int64_t requests, errors;                      /* errors: of those, the ones that ended in one */
+	int64_t input, cached, output;                 /* tokens */
+	int64_t cost, reference;                       /* nano-dollars */
+	int64_t by_source[5];                          /* requests, by enum source of record.h */
+	int64_t orphans, unpriced, over_hold;          /* requests with these flags */
+};
+
+/* Sums by key and model of the quarters that began at from_s or later (0: of all time). */
+bool store_sums(struct store *s, int64_t from_s, void (*visit)(void *user, uint32_t key, struct str model, const struct usage_sum *sum), void *user);
+
+enum usage_by { USAGE_BY_KEY, USAGE_BY_MODEL, USAGE_BY_TARGET, USAGE_BY_DAY, USAGE_BY_KEY_DAY };
+struct usage_row {
+	uint32_t key;         /* BY_KEY, BY_KEY_DAY */
+	struct str text;      /* BY_MODEL, BY_TARGET */
+	int64_t day_s;        /* BY_DAY, BY_KEY_DAY: the civil day's beginning (base/civil.h) */
+	struct usage_sum sum;
+};
+/* Only rows of `key` where it is not UINT32_MAX. In order of cost and tokens, days in their order. */
+bool store_usage(struct store *s, enum usage_by by, int64_t from_s, int64_t to_s, uint32_t key, void (*visit)(void *user, const struct usage_row *row),
+		 void *user);
+
+/* The newest leases, for the recovery. */
+struct stored_lease {
+	uint32_t key;
+	uint8_t unit, period;
+	int64_t leased, window_s;
+	struct str pattern;
+};
+bool store_each_lease(struct store *s, void (*visit)(void *user, const struct stored_lease *l), void *user);
+
+/* The books against themselves: sums of `usage` since each row's month equal the rows of requests, totals equal usage, every checksum fits. Appends what
+ * does not; false: something does not. Slow. */
+bool store_check(struct store *s, struct buf *report);
+
+#endif
