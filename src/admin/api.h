@@ -1,0 +1,54 @@
+/* api.h - the admin API without its transport: a method, a path and a JSON body in; a status and a JSON body out.
+ *
+ * The admin listener uses it on the control thread, with the storage thread behind `call`; the command line uses the same code on the store itself where
+ * no server runs. Blocking as far as `call` is. Errors have OpenAI's shape: {"error":{"message","type","param","code"}}. docs/reference/admin-api.md is
+ * printed from its table of endpoints.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef VALET_ADMIN_API_H
+#define VALET_ADMIN_API_H
+
+#include "gate/keyring.h"
+#include "gate/settings.h"
+#include "store/ledger.h"
+
+struct api;
+
+struct api_options {
+	/* Runs `run` on the store and returns when it has; false: there is none any more. */
+	bool (*call)(void *user, void (*run)(struct store *s, void *arg), void *arg);
+	void *user;
+	const char *folder;      /* the state folder: pepper */
+	struct books *books;     /* NULL without a server: then views hold only what the store knows */
+	/* A key was made, changed or taken away: build a new keyring and publish it. NULL is allowed. */
+	void (*keys_changed)(void *user);
+};
+
+/* Reads all keys. NULL and a sentence where the store or the pepper cannot be read. */
+struct api *api_new(const struct api_options *o, struct buf *why);
+void api_free(struct api *a);
+/* Of the newest settings: probation, new keys. The settings must live until the next call. */
+void api_use_settings(struct api *a, const struct settings *s);
+
+struct api_request {
+	struct str method;  /* "GET" */
+	struct str path;    /* "/api/keys/obsidian/rotate", decoded by segments inside */
+	struct str query;   /* "by=key&since=7d", as it came */
+	struct str body;    /* JSON or empty */
+	int64_t now_s;      /* book time */
+};
+/* Answers; appends JSON to `out`. The HTTP status. 0: not one of these endpoints. */
+int api_do(struct api *a, const struct api_request *r, struct buf *out);
+
+size_t api_key_count(const struct api *a);
+/* A keyring of all keys; one reference. `books` of the options must not be NULL. Scopes that are new in the books are loaded from the store. */
+struct keyring *api_keyring(struct api *a);
+/* At the start: puts what the store says was used in the running windows into the books (all scopes that have been made so far). False: the store
+ * cannot be read; then nothing may be served. */
+bool api_load_books(struct api *a, int64_t now_s, struct buf *why);
+/* The name of a key, for logs and labels; "-" for 0, "#17" where it is gone. Valid until keys change. */
+struct str api_key_name(const struct api *a, uint32_t serial);
+/* Appends the reference of all endpoints (markdown). */
+void api_print_reference(struct buf *out);
+
+#endif
