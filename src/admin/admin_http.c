@@ -1,8 +1,9 @@
-/* admin_http.c - the admin listener: /metrics, /health, /ready. Control thread.
+/* admin_http.c - the admin listener: /metrics, /health, /ready, and the admin API. Control thread.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "admin/control.h"
+#include "admin/live.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "http/url.h"
 
@@ -52,10 +53,12 @@ void admin_metrics(struct control *c, struct buf *out)
 	print_targets(c, out, true);
 	BUF_ADD(out, "# HELP valet_target_in_flight Requests in flight at the target.\n# TYPE valet_target_in_flight gauge\n");
 	print_targets(c, out, false);
+	govern_metrics(c, out);
 }
 
 /* ---- requests ---- */
 
+#define API_FIELDS "content-type: application/json\r\ncache-control: no-store\r\n"
 #define PLAIN "content-type: text/plain; charset=utf-8\r\n"
 
 static void answer_metrics(struct control *c, struct http_conn *conn)
@@ -75,6 +78,88 @@ static bool host_is_ours(struct str host)
 	return address_parse(name, 0, &a) || str_ieq(name, STR("localhost"));
 }
 
+static void answer_open(struct control *c, struct http_conn *conn, struct str path)
+{
+	bool ready = c->ready && !c->draining;
+	if (conn->head->method != METHOD_GET && conn->head->method != METHOD_HEAD)
+		http_respond(conn, 405, STR(PLAIN "allow: GET, HEAD\r\n"), STR("only GET\n"));
+	else if (str_eq(path, STR("/metrics")))
+		answer_metrics(c, conn);
+	else if (str_eq(path, STR("/health")))
+		http_respond(conn, 200, STR(PLAIN "x-valet: 1\r\nserver: valet\r\n"), STR("ok\n"));
+	else if (str_eq(path, STR("/ready")))
+		http_respond(conn, ready ? 200 : 503, STR(PLAIN), ready ? STR("ready\n") : STR("not ready\n"));
+	else
+		http_respond(conn, 404, STR(PLAIN "x-valet: 1\r\nserver: valet\r\n"), STR("there is /metrics, /health, /ready and /api here\n"));
+}
+
+/* ---- the API: with the admin secret ---- */
+
+static void answer_api_error(struct http_conn *conn, int status, struct str fields, struct str message, struct str code)
+{
+	struct buf body;
+	struct json_writer w;
+	buf_init(&body, 4096);
+	json_writer_init(&w, &body);
+	json_open_object(&w);
+	json_put_key(&w, STR("error"));
+	json_open_object(&w);
+	json_member_str(&w, STR("message"), message);
+	json_member_str(&w, STR("type"), STR("invalid_request_error"));
+	json_put_key(&w, STR("param"));
+	json_put_null(&w);
+	json_member_str(&w, STR("code"), code);
+	json_close_object(&w);
+	json_close_object(&w);
+	http_respond(conn, status, fields, buf_str(&body));
+	buf_release(&body);
+}
+
+static bool is_admin(struct control *c, const struct http_head *h)
+{
+	struct str given = http_head_get(h, STR("authorization"));
+	given = str_istarts(given, STR("bearer ")) ? str_trim(str_skip(given, 7)) : http_head_get(h, STR("x-api-key"));
+	return !secret_is_off(&c->govern.admin_secret) && secret_same(given, secret_view(&c->govern.admin_secret));
+}
+
+static bool answer_live(struct control *c, struct http_conn *conn, struct str path)
+{
+	struct str rest = str_skip(path, sizeof("/api/live") - 1);
+	if (!str_starts(path, STR("/api/live")) || c->draining)
+		return false;
+	if (rest.len == 0 && conn->head->method == METHOD_GET) {
+		live_list(c, conn);
+		return true;
+	}
+	if (!str_starts(rest, STR("/")) || !str_ends(rest, STR("/stop")) || conn->head->method != METHOD_POST)
+		return false;
+	return live_stop(c, conn, str_of(rest.ptr + 1, rest.len - sizeof("/stop")));
+}
+
+static void answer_api(struct control *c, struct http_conn *conn, struct str path, struct str query)
+{
+	struct buf body;
+	if (!is_admin(c, conn->head)) {
+		answer_api_error(conn, 401, STR(API_FIELDS "www-authenticate: Bearer\r\n"),
+				 STR("the admin secret is needed here: 'Authorization: Bearer ...'; it stands in admin.key in the state folder, or in VALET_ADMIN_KEY"),
+				 STR("invalid_api_key"));
+		return;
+	}
+	if (answer_live(c, conn, path))
+		return;
+	struct api_request r = {
+		.method = str_from(http_method_name(conn->head->method)), .path = path, .query = query, .body = conn->body,
+		.now_s = books_now_us(c->govern.books) / 1000000,
+	};
+	buf_init(&body, (size_t)256 << 20);
+	int status = api_do(c->govern.api, &r, &body);
+	if (status)
+		http_respond(conn, status, STR(API_FIELDS), buf_str(&body));
+	else
+		answer_api_error(conn, 404, STR(API_FIELDS), STR("there is no such endpoint; docs/reference/admin-api.md lists them"), STR("unknown_url"));
+	buf_release(&body);
+}
+
 static void on_request(struct http_conn *conn)
 {
 	struct control *c = conn->server->owner;
@@ -83,24 +168,17 @@ static void on_request(struct http_conn *conn)
 		http_respond(conn, 403, STR(PLAIN), STR("the admin listener serves this machine only\n"));
 		return;
 	}
-	if (conn->head->method != METHOD_GET && conn->head->method != METHOD_HEAD) {
-		http_respond(conn, 405, STR(PLAIN "allow: GET, HEAD\r\n"), STR("only GET\n"));
-		return;
-	}
 	if (!url_split_target(http_head_url(conn->head), &path, &query))
-		path = STR_NONE;
-	if (str_eq(path, STR("/metrics")))
-		answer_metrics(c, conn);
-	else if (str_eq(path, STR("/health")))
-		http_respond(conn, 200, STR(PLAIN "x-valet: 1\r\nserver: valet\r\n"), STR("ok\n"));
-	else if (str_eq(path, STR("/ready")))
-		http_respond(conn, c->ready && !c->draining ? 200 : 503, STR(PLAIN), c->ready && !c->draining ? STR("ready\n") : STR("not ready\n"));
+		path = query = STR_NONE;
+	if (str_eq(path, STR("/api")) || str_starts(path, STR("/api/")))
+		answer_api(c, conn, path, query);
 	else
-		http_respond(conn, 404, STR(PLAIN "x-valet: 1\r\nserver: valet\r\n"), STR("there is /metrics, /health and /ready here\n"));
+		answer_open(c, conn, path);
 }
 
 static void on_gone(struct http_conn *conn)
 {
+	live_gone(conn);
 }
 
 static const struct http_server_events events = {.request = on_request, .gone = on_gone};
@@ -120,7 +198,7 @@ bool admin_open(struct control *c, struct buf *why)
 	if (a->text.len == 0)
 		return true;
 	if (!a->loopback) {
-		buf_addf(why, "refusing to open the admin listener on %.*s: it has no keys yet; use an address of loopback", STR_ARG(a->text));
+		buf_addf(why, "refusing to open the admin listener on %.*s: it speaks plain HTTP and can change everything; use an address of loopback, and a tunnel (ssh -L) from elsewhere", STR_ARG(a->text));
 		return false;
 	}
 	if (!address_parse(a->host, a->port, &address)) {

@@ -20,7 +20,8 @@ struct api_options {
 	void *user;
 	const char *folder;      /* the state folder: pepper */
 	struct books *books;     /* NULL without a server: then views hold only what the store knows */
-	/* A key was made, changed or taken away: build a new keyring and publish it. NULL is allowed. */
+	/* A key was made, changed or taken away: build a new keyring (api_keyring()) and publish it. Called before the answer is written, so that this
+	 * shows the new limits. NULL is allowed. */
 	void (*keys_changed)(void *user);
 };
 
@@ -41,10 +42,12 @@ struct api_request {
 int api_do(struct api *a, const struct api_request *r, struct buf *out);
 
 size_t api_key_count(const struct api *a);
-/* A keyring of all keys; one reference. `books` of the options must not be NULL. Scopes that are new in the books are loaded from the store. */
+/* A keyring of all keys; one reference. `books` of the options must not be NULL. Once api_load_books() was called, scopes that are new in the books are
+ * loaded from the store. A key whose document cannot be read is in it as a revoked one, and the log says so. */
 struct keyring *api_keyring(struct api *a);
-/* At the start: puts what the store says was used in the running windows into the books (all scopes that have been made so far). False: the store
- * cannot be read; then nothing may be served. */
+/* Puts what the store says was used in the running windows into the scopes of the books that it has not done so for yet: at the start, and whenever
+ * something else than api_keyring() may have made scopes, before requests may use them. False: the store cannot be read, and nothing was put anywhere; at
+ * the start nothing may be served then. */
 bool api_load_books(struct api *a, int64_t now_s, struct buf *why);
 /* The name of a key, for logs and labels; "-" for 0, "#17" where it is gone. Valid until keys change. */
 struct str api_key_name(const struct api *a, uint32_t serial);

@@ -18,10 +18,10 @@ static bool take_listen(struct control *c, struct buf *why)
 	const struct settings *s = c->settings;
 	for (size_t i = 0; i < s->listen.count && i < WORKER_LISTENERS; i++) {
 		const struct settings_address *a = &s->listen.items[i];
-		if (!a->loopback && s->auth != AUTH_OFF) {
+		if (!a->loopback && s->auth != AUTH_OFF && keyring_count(c->govern.keyring) == 0) {
 			buf_addf(why,
-				 "refusing to listen on %.*s: everybody who can reach that address could use your engines, and no "
-				 "keys are configured. Listen on 127.0.0.1 (the default), or, if you trust everybody on that "
+				 "refusing to listen on %.*s: everybody who can reach that address could use your engines, and there are no keys. "
+				 "Make one first (valet key create NAME), listen on 127.0.0.1 (the default), or, if you trust everybody on that "
 				 "network, write 'auth: off' into the settings",
 				 STR_ARG(a->text));
 			return false;
@@ -129,7 +129,7 @@ static bool make_workers(struct control *c, struct buf *why)
 		w->user = c;
 		w->ended = on_worker_ended;
 		w->metrics_wanted = on_metrics_wanted;
-		w->admin_key = c->options.admin_key;
+		w->admin_key = secret_view(&c->govern.admin_secret);
 		w->server.conn_max = (uint32_t)(c->settings->ceilings.max_connections / count + 1);
 		c->workers[c->worker_count++] = w;
 		if (i == 0)
@@ -230,7 +230,7 @@ static void on_reload_signal(struct loop_signal *s, int signum)
 static bool open_all(struct control *c, struct buf *why)
 {
 	const char *tls_why = NULL;
-	if (!take_listen(c, why))
+	if (!govern_open(c, worker_number(c->settings), why) || !take_listen(c, why))
 		return false;
 	for (size_t i = 0; i < c->listen_count; i++)
 		if (!is_free(&c->listen[i].address, why))
@@ -238,14 +238,16 @@ static bool open_all(struct control *c, struct buf *why)
 	for (size_t i = 0; i < c->settings->target_count && !c->tls; i++)
 		if (c->settings->targets[i].url.https)
 			c->tls = tls_client_new(NULL, &tls_why);
+	govern_settings(c);
 	control_publish(c);
-	return admin_open(c, why) && make_workers(c, why) && start_workers(c, why);
+	return admin_open(c, why) && make_workers(c, why) && govern_start(c, why) && start_workers(c, why);
 }
 
 static void close_all(struct control *c)
 {
 	discovery_free(c->discovery);
 	admin_close(c);
+	govern_stop(c);
 	loop_turn(&c->loop);
 	loop_turn(&c->loop);
 	for (unsigned i = 0; i < c->worker_count; i++)
@@ -254,6 +256,7 @@ static void close_all(struct control *c)
 	http_slabs_release(&c->loop);
 	resolve_release(&c->loop);
 	catalog_unref(c->catalog);
+	govern_close(c);
 	registry_free(c->registry);
 	tls_client_free(c->tls);
 	settings_free(c->settings);
@@ -261,6 +264,7 @@ static void close_all(struct control *c)
 
 static void serve(struct control *c)
 {
+	govern_announce(c);
 	start_watching(c);
 	reload_begin_watching(c);
 	loop_on_signal(&c->loop, &c->on_term, SIGTERM, on_stop_signal);
@@ -269,6 +273,7 @@ static void serve(struct control *c)
 	loop_run(&c->loop);
 	for (unsigned i = 0; i < c->worker_count; i++)
 		worker_join(c->workers[i]);
+	govern_stop(c);
 	log_info("stopped");
 }
 

@@ -7,6 +7,7 @@
 #define VALET_ADMIN_CONTROL_H
 
 #include "admin/discover.h"
+#include "admin/govern.h"
 #include "gate/catalog.h"
 #include "gate/settings.h"
 #include "http/server.h"
@@ -19,7 +20,7 @@ struct control_options {
 	const char *config;        /* as given on the command line; NULL: none */
 	const struct settings_override *over;
 	size_t over_count;
-	const char *admin_key;     /* VALET_ADMIN_KEY; NULL or empty: none */
+	const char *state;         /* --state; NULL: not given */
 };
 
 struct control {
@@ -30,6 +31,7 @@ struct control {
 	struct discovery *discovery;
 	struct tls_client *tls;          /* for probes */
 	struct catalog *catalog;
+	struct govern govern;
 	struct worker *workers[CONTROL_WORKERS_MAX];
 	unsigned worker_count, ended_count;
 	struct listener admin_listener;

@@ -44,6 +44,8 @@ void control_publish(struct control *c)
 	struct catalog *old = c->catalog;
 	c->catalog = catalog_build(c->registry, c->settings, list, n, (int64_t)time(NULL));
 	c->catalog->ready = c->ready;
+	catalog_govern(c->catalog, c->settings, c->govern.books, govern_keyring(c));
+	govern_catalog_made(c);
 	for (unsigned i = 0; i < c->worker_count; i++)
 		worker_set_catalog(c->workers[i], c->catalog);
 	catalog_unref(old);

@@ -83,6 +83,18 @@ static void show_none(struct control *c)
 	printf("  Start an engine, or name one with --discover HOST:PORT; Valet goes on looking.\n");
 }
 
+static void show_keys(struct control *c)
+{
+	size_t keys = keyring_count(c->govern.keyring);
+	if (c->settings->auth == AUTH_OFF)
+		printf("Keys are off: everybody who reaches this address may use it.\n");
+	else if (keys == 0)
+		printf("Open to programs of this machine: any key or none is accepted. The first key turns keys on: valet key create NAME\n");
+	else
+		printf("A key is needed; there %s %zu (valet key list).\n", keys == 1 ? "is" : "are", keys);
+	printf("Keys and books are kept in %s\n", c->govern.folder);
+}
+
 /* Shown once, when the first look is over. Changes afterwards are told in the log by the watcher. */
 void screen_show(struct control *c)
 {
@@ -93,8 +105,9 @@ void screen_show(struct control *c)
 	printf("\nValet %s serves on http://%s/v1", VALET_VERSION, c->address);
 	if (c->admin_open)
 		printf("   (metrics: http://%s/metrics)", c->admin_address);
-	printf("\n%s\n\nengines:\n", c->settings->auth == AUTH_OFF ? "Keys are off: everybody who reaches this address may use it."
-							    : "Open to programs of this machine: any key or none is accepted.");
+	printf("\n");
+	show_keys(c);
+	printf("\nengines:\n");
 	for (const struct engine *e = discovery_next(c->discovery, NULL); e; e = discovery_next(c->discovery, e)) {
 		show_engine(e);
 		any = true;

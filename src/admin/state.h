@@ -15,6 +15,8 @@ bool state_make(const char *folder, struct buf *why);
 
 /* FOLDER/pepper: 32 bytes, made at the first use, 0600. Refused where others may read it. */
 bool state_pepper(const char *folder, uint8_t out[32], struct buf *why);
+/* Whether there is one already. */
+bool state_has_pepper(const char *folder);
 /* The admin secret: $VALET_ADMIN_KEY where it is set and not empty, else FOLDER/admin.key (0600), made at the first use where `make`: "va_" and 43 base62
  * characters. An empty file is refused. */
 bool state_admin_key(const char *folder, bool make, struct secret *out, struct buf *why);

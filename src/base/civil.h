@@ -19,10 +19,11 @@ struct window {
 	int64_t from_s, to_s;
 };
 
-/* Sets the process's zone ("Europe/Berlin"; empty: the system's). Main thread, before others start. False and a sentence in `why` where
- * the system does not know that zone. */
+/* Sets the process's zone ("Europe/Berlin"; empty: the system's, or what TZ says). Main thread, before others start. Blocking (a file). False and a
+ * sentence in `why` where the system does not know that zone; nothing is changed then. */
 bool civil_set_zone(const char *name, struct buf *why) __attribute__((warn_unused_result));
-/* The window of `period` that holds the moment. Any thread; about a microsecond, so keep what it gave until to_s. */
+/* The window of `period` that holds the moment. Any thread; about a microsecond, a few near a clock change, so keep what it gave until to_s. Where
+ * clocks go back to yesterday, today's window goes on. Moments outside the years 1 to 9999 count as the nearest inside. */
 struct window civil_window(enum period period, int64_t unix_s);
 /* Appends the moment in the zone: "2026-11-22", "2026-11-22 01:15". */
 void civil_print_day(struct buf *out, int64_t unix_s);

@@ -10,5 +10,7 @@
 uint32_t crc32_of(const void *bytes, size_t len);
 /* `before`: the result for the bytes before these; 0 at the beginning. Uses the processor's instruction where it has one. */
 uint32_t crc32c_of(uint32_t before, const void *bytes, size_t len);
+/* The same without that instruction; what crc32c_of() is held against. */
+uint32_t crc32c_portable(uint32_t before, const void *bytes, size_t len);
 
 #endif

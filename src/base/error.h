@@ -21,7 +21,7 @@
 	X(MISSING_PARAMETER, 400, "invalid_request_error", "missing_required_parameter", "invalid_request_error", false, \
 	  "A member that is needed is missing.") \
 	X(DUPLICATE_PARAMETER, 400, "invalid_request_error", "duplicate_parameter", "invalid_request_error", false, \
-	  "`model`, `stream`, `max_tokens`, `max_completion_tokens`, `n` or `stream_options` stands twice: gateway and engine might read different ones.") \
+	  "`model`, `stream`, `max_tokens`, `max_completion_tokens`, `max_output_tokens`, `n`, `best_of` or `stream_options` stands twice: gateway and engine might read different ones.") \
 	X(UNSUPPORTED_OPERATION, 400, "invalid_request_error", "unsupported_operation", "invalid_request_error", false, \
 	  "The model exists, but no engine that has it serves this path.") \
 	X(CONTEXT_LENGTH_EXCEEDED, 400, "invalid_request_error", "context_length_exceeded", "invalid_request_error", false, \
@@ -29,7 +29,11 @@
 	X(UPSTREAM_REFUSED_REQUEST, 400, "invalid_request_error", "invalid_request", "invalid_request_error", false, \
 	  "The engine refused the request; the message is the engine's.") \
 	X(INVALID_API_KEY, 401, "invalid_request_error", "invalid_api_key", "authentication_error", false, \
-	  "A key is needed here, and none or a wrong one was sent.") \
+	  "A key is needed here, and none, a wrong, a revoked or an expired one was sent.") \
+	X(MODEL_NOT_ALLOWED, 403, "invalid_request_error", "model_not_allowed", "permission_error", false, \
+	  "The key may not use this model.") \
+	X(MODEL_WITHOUT_PRICE, 403, "invalid_request_error", "model_without_price", "permission_error", false, \
+	  "A budget in money covers this request, and the model has no price: see `prices`.") \
 	X(ORIGIN_NOT_ALLOWED, 403, "invalid_request_error", "origin_not_allowed", "permission_error", false, \
 	  "A web page of an origin that `cors` does not list, or a Host that is not this machine, asked an open loopback listener.") \
 	X(UNKNOWN_URL, 404, "invalid_request_error", "unknown_url", "not_found_error", false, "There is no such path.") \
@@ -46,7 +50,9 @@
 	X(HEAD_TOO_LARGE, 431, "invalid_request_error", "head_too_large", "invalid_request_error", false, \
 	  "The head is larger than 32 KiB or has more than 128 fields.") \
 	X(RATE_LIMIT_EXCEEDED, 429, "requests", "rate_limit_exceeded", "rate_limit_error", true, \
-	  "The engine or cloud refused for its rate limit; Retry-After says when to come back.") \
+	  "A limit of the key, of the model or of the gateway is reached, or the engine refused for its own; Retry-After says when to come back.") \
+	X(INSUFFICIENT_QUOTA, 429, "insufficient_quota", "insufficient_quota", "rate_limit_error", false, \
+	  "A budget of the key, of the model or of the gateway is used up, or does not suffice for this request; `x-should-retry: false`.") \
 	X(CLIENT_CLOSED, 499, "invalid_request_error", "client_closed", "api_error", false, \
 	  "The client left before the answer was complete (only in logs and metrics).") \
 	X(INTERNAL, 500, "server_error", "internal_error", "api_error", false, "A defect in Valet.") \
@@ -62,6 +68,9 @@
 	  "No target of the model can be reached now.") \
 	X(OVERLOADED, 503, "server_error", "server_is_overloaded", "overloaded_error", true, \
 	  "Every target of the model has as many requests as `max_concurrency` allows, or says that it is overloaded.") \
+	X(LEDGER_UNAVAILABLE, 503, "server_error", "ledger_unavailable", "overloaded_error", false, \
+	  "What is used cannot be written down now (the disk is full or broken), and a budget covers this request.") \
+	X(REQUEST_STOPPED, 503, "server_error", "request_stopped", "api_error", false, "The operator stopped the request.") \
 	X(SHUTTING_DOWN, 503, "server_error", "shutting_down", "overloaded_error", false, "Valet is shutting down.") \
 	X(UPSTREAM_TIMEOUT, 504, "server_error", "upstream_timeout", "timeout_error", true, \
 	  "The engine did not answer, or stopped answering, within the time allowed.")

@@ -212,6 +212,18 @@ static const char *set_number(const struct field *f, struct str text, int64_t *a
 	return NULL;
 }
 
+/* Its range is not part of what is expected, so that one is said here. */
+static const char *set_money(const struct field *f, struct str text, int64_t *at)
+{
+	int64_t n;
+	if (!field_parse_money(text, &n))
+		return "";
+	if (n < f->min || n > f->max)
+		return n < f->min ? "it is too little" : "it is too much";
+	*at = n;
+	return NULL;
+}
+
 static const char *set_bool(struct str text, bool *at)
 {
 	static const struct str words[] = {STR_INIT("off"),  STR_INIT("on"), STR_INIT("false"),
@@ -266,6 +278,11 @@ static const char *set_scalar(struct arena *a, struct str folder, const struct f
 			return set_number(f, text, at);
 		*(int64_t *)at = 0;
 		return NULL;
+	case FIELD_MONEY:
+		if (!is_word_off(f, text))
+			return set_money(f, text, at);
+		*(int64_t *)at = 0;
+		return NULL;
 	case FIELD_BOOL:
 		return set_bool(text, at);
 	case FIELD_CHOICE:
@@ -301,6 +318,8 @@ void fields_default(struct arena *a, const struct field_table *table, void *into
 			const char *wrong = set_scalar(a, STR_NONE, f, str_from(f->standard), at);
 			assert(!wrong);
 			(void)wrong;
+		} else if (f->type == FIELD_MONEY) {
+			*(int64_t *)at = MONEY_NONE;
 		}
 	}
 }
@@ -315,17 +334,32 @@ static struct str scalar_text(struct field_reader *r, const struct json *node)
 	return node->type == JSON_STRING ? json_text(r->arena, node) : node->raw;
 }
 
+static bool load_secret(struct field_reader *r, const struct field *f, struct str text,
+			struct secret *at, struct buf *why)
+{
+	if (!f->literal || str_starts(text, STR("env:")) || str_starts(text, STR("file:")))
+		return secret_load(at, text, r->folder, why);
+	secret_set(at, text);
+	return true;
+}
+
 static void read_secret(struct field_reader *r, const struct json *node, const struct field *f,
 			struct secret *at)
 {
+	const char *wrong = NULL;
 	struct buf why;
 	if (!is_scalar(node)) {
 		not_expected(r, node, f, false, NULL);
 		return;
 	}
 	buf_init(&why, 4096);
-	if (!secret_load(at, scalar_text(r, node), r->folder, &why))
+	bool ok = load_secret(r, f, scalar_text(r, node), at, &why);
+	if (ok && f->check && !secret_is_off(at))
+		wrong = f->check(secret_view(at));
+	if (!ok)
 		problem(r, node, buf_str(&why));
+	else if (wrong)
+		not_expected(r, node, f, false, wrong);
 	else if (secret_is_off(at))
 		field_problem_add(r, true, node->line, node->column, str_of(r->path, r->path_len),
 				  STR("the secret is empty: none will be sent"));

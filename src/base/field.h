@@ -20,12 +20,16 @@ enum field_type {
 	FIELD_CHOICE,   /* an enum (4 bytes) that counts like `choices` */
 	FIELD_MS,       /* int64_t, milliseconds: 500ms, 5s, 2m, 1h, 7d */
 	FIELD_BYTES,    /* int64_t: 4096, 512k, 64MiB (1024), 1MB (1000) */
+	FIELD_MONEY,    /* int64_t, nano-dollars: 2.50, $2.50; MONEY_NONE where it is not given and has no standard */
 	FIELD_SECRET,   /* struct secret: env:NAME, file:PATH */
 	FIELD_STR_LIST, /* struct str_list: a list of texts; one text stands for a list of one */
 	FIELD_MAP,      /* struct str_map: texts by name */
 	FIELD_OBJECT,   /* a struct that `sub` describes */
 	FIELD_LIST,     /* pointer to an array of such structs, and a size_t at `count_offset` */
 };
+
+/* An amount of money that was not given; 0 is one that was. */
+#define MONEY_NONE (-1)
 
 struct str_list {
 	struct str *items;
@@ -51,15 +55,16 @@ struct field {
 	/* What holds when it is not given; NULL: 0 or empty. A STR_LIST is split at commas. */
 	const char *standard;
 	const char *standard_note; /* said in the reference instead; NULL: `standard` itself */
-	/* INT, MS, BYTES: the value; STR, PATH, STR_LIST, MAP: bytes of a text (max 0: 1..4096) */
+	/* INT, MS, BYTES, MONEY: the value; STR, PATH, STR_LIST, MAP: bytes of a text (max 0: 1..4096) */
 	int64_t min, max;
 	const char *const *choices;    /* CHOICE: ends with NULL */
 	const struct field_table *sub; /* OBJECT, LIST */
 	bool required;
-	bool off;  /* STR, PATH, INT, MS, BYTES: the word off (or a false) is allowed: 0 or empty */
+	bool off;  /* STR, PATH, INT, MS, BYTES, MONEY: the word off (or a false) is allowed: 0 or empty */
 	bool bare; /* LIST: a text instead of an object sets the object's first field */
-	/* STR, STR_LIST, MAP: more to be checked of a text. NULL: fine; else static text that says
-	 * more, or "". */
+	bool literal; /* SECRET: it may also stand there itself, where `check` takes it */
+	/* STR, STR_LIST, MAP, SECRET: more to be checked of a text. NULL: fine; else static text that says
+	 * more, or "". Of a secret nothing is ever quoted. */
 	const char *(*check)(struct str text);
 	const char *expects; /* "expected …"; NULL: made from type and range */
 	const char *help;    /* one or two sentences for the reference (markdown) */
@@ -129,6 +134,10 @@ const struct str *field_near(struct str name, const struct str *names, size_t n)
 /* "500ms", "2m"; "64MiB", "512KiB": false (and *out untouched) on anything else or on overflow. */
 bool field_parse_ms(struct str text, int64_t *out);
 bool field_parse_bytes(struct str text, int64_t *out);
+/* Digits with at most `decimals` (0 to 18) behind a point, exactly: "2.5" with 3 is 2500. No sign, no exponent. The same rule. */
+bool field_parse_decimal(struct str text, unsigned decimals, int64_t *out);
+/* "2.5", "$2.5", "0.00000002": dollars into nano-dollars, at most nine decimals. The same rule. */
+bool field_parse_money(struct str text, int64_t *out);
 
 /* Appends what `f` expects: "a whole number from 0 to 64". */
 void field_expectation(struct buf *out, const struct field *f);

@@ -68,6 +68,39 @@ bool field_parse_bytes(struct str text, int64_t *out)
 	return parse_unit(text, byte_units, COUNT(byte_units), out);
 }
 
+/* ---- amounts ---- */
+
+static bool add_digits(struct str digits, int64_t *value)
+{
+	for (size_t i = 0; i < digits.len; i++) {
+		char c = digits.ptr[i];
+		if (c < '0' || c > '9' || __builtin_mul_overflow(*value, 10, value) || __builtin_add_overflow(*value, c - '0', value))
+			return false;
+	}
+	return true;
+}
+
+bool field_parse_decimal(struct str text, unsigned decimals, int64_t *out)
+{
+	size_t point = str_find(text, '.');
+	struct str whole = str_head(text, point), part = str_skip(text, point + 1);
+	int64_t value = 0;
+	if (whole.len == 0 || (point < text.len && part.len == 0) || part.len > decimals)
+		return false;
+	if (!add_digits(whole, &value) || !add_digits(part, &value))
+		return false;
+	for (size_t i = part.len; i < decimals; i++)
+		if (__builtin_mul_overflow(value, 10, &value))
+			return false;
+	*out = value;
+	return true;
+}
+
+bool field_parse_money(struct str text, int64_t *out)
+{
+	return field_parse_decimal(str_starts(text, STR("$")) ? str_skip(text, 1) : text, 9, out);
+}
+
 /* In the largest unit that gives a whole number. */
 static void add_ms(struct buf *out, int64_t ms)
 {
@@ -135,6 +168,9 @@ static void add_by_type(struct buf *out, const struct field *f)
 		BUF_ADD(out, " to ");
 		add_bytes(out, f->max);
 		BUF_ADD(out, ", such as 512k, 64MiB or 1GB");
+		break;
+	case FIELD_MONEY:
+		BUF_ADD(out, "an amount of dollars such as 2.50");
 		break;
 	case FIELD_SECRET:
 		BUF_ADD(out, "env:NAME or file:PATH");

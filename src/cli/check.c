@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 #include "base/yaml.h"
+#include "gate/price_of.h"
 
 #include <stdio.h>
 
@@ -78,6 +79,17 @@ static void put_text(struct buf *out, const struct outcome *found)
 	BUF_ADD(out, "\n");
 }
 
+/* Prices only matter to budgets in dollars, so that serve does not speak of them at each start; here they do. */
+static void look_at(struct outcome *found, struct str text)
+{
+	struct yaml_fail fail;
+	struct settings *s = settings_parse(text, found->file, NULL, 0, &found->reader);
+	const struct json *tree = s ? yaml_parse(found->reader.arena, text, &fail) : NULL;
+	if (tree)
+		price_check(s, tree, &found->reader);
+	settings_free(s);
+}
+
 static void look(struct outcome *found, const char *path)
 {
 	struct buf text, why;
@@ -86,7 +98,7 @@ static void look(struct outcome *found, const char *path)
 	if (path && !settings_read_file(path, &text, &why))
 		field_problem_add(&found->reader, false, 0, 0, STR_NONE, buf_str(&why));
 	else
-		settings_free(settings_parse(buf_str(&text), found->file, NULL, 0, &found->reader));
+		look_at(found, buf_str(&text));
 	buf_release(&text);
 	buf_release(&why);
 }
@@ -132,8 +144,9 @@ const struct command command_check = {
 	.text = "Reads the settings as serve would, and the secrets they name, and says everything "
 		"that is\n"
 		"wrong with them, a line each: FILE:LINE:COLUMN: SETTING: what was expected. "
-		"Contacts\n"
-		"nobody. Exit code 0 when serve would take them (warnings allowed), else 1.",
+		"Warns of\n"
+		"models without a price, which budgets in dollars refuse. Contacts nobody. Exit code 0\n"
+		"when serve would take them (warnings allowed), else 1.",
 	.options = options,
 	.option_count = sizeof(options) / sizeof(options[0]),
 	.run = run,

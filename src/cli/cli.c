@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 const struct command *const commands[] = {
-	&command_serve, &command_check, &command_reference, &command_version, NULL,
+	&command_serve, &command_check, &command_key, &command_usage, &command_live, &command_recover, &command_reference, &command_version, NULL,
 };
 
 enum { HELP_MAX = 64 * 1024 };
@@ -24,10 +24,27 @@ int cli_put(const struct buf *text)
 
 /* ---- help ---- */
 
+/* "create" of "key create". */
+static const char *last_word(const struct command *command)
+{
+	const char *space = strrchr(command->name, ' ');
+	return space ? space + 1 : command->name;
+}
+
+static void list(struct buf *out, const struct command *const *of)
+{
+	for (size_t i = 0; of[i]; i++)
+		buf_addf(out, "  %-12s %s\n", last_word(of[i]), of[i]->summary);
+}
+
 void cli_print_help(struct buf *out, const struct command *command)
 {
 	buf_addf(out, "usage: valet %s%s%s\n\n%s\n\n", command->name,
 		 *command->arguments ? " " : "", command->arguments, command->text);
+	if (command->subs) {
+		list(out, command->subs);
+		buf_addf(out, "\nvalet %s COMMAND --help says more.\n\n", command->name);
+	}
 	options_print(out, command->options, command->option_count);
 }
 
@@ -48,8 +65,7 @@ static int help_of_all(void)
 	BUF_ADD(&out,
 		"valet " VALET_VERSION " - one OpenAI-compatible address for all your language "
 		"models\n\nusage: valet COMMAND [OPTIONS]\n\n");
-	for (size_t i = 0; commands[i]; i++)
-		buf_addf(&out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
+	list(&out, commands);
 	BUF_ADD(&out, "\nvalet COMMAND --help says more. To begin: valet serve\n");
 	int code = cli_put(&out);
 	buf_release(&out);
@@ -82,29 +98,32 @@ const struct command command_version = {
 
 /* ---- dispatch ---- */
 
-static const struct command *find(struct str name)
+static const struct command *find(const struct command *const *of, struct str name)
 {
-	for (size_t i = 0; commands[i]; i++)
-		if (str_eq(name, str_from(commands[i]->name)))
-			return commands[i];
+	for (size_t i = 0; of[i]; i++)
+		if (str_eq(name, str_from(last_word(of[i]))))
+			return of[i];
 	return NULL;
 }
 
-static int unknown(struct str name)
+/* `above`: the command whose sub-command was looked for; NULL: none. */
+static int unknown(const struct command *above, struct str name)
 {
+	const struct command *const *of = above ? above->subs : commands;
+	const char *space = above ? " " : "", *parent = above ? above->name : "";
 	struct str names[32];
 	struct buf shown;
 	size_t n = 0;
-	for (; commands[n] && n < 32; n++)
-		names[n] = str_from(commands[n]->name);
+	for (; of[n] && n < 32; n++)
+		names[n] = str_from(last_word(of[n]));
 	const struct str *near = field_near(name, names, n);
 	buf_init(&shown, HELP_MAX);
 	field_quote(&shown, name);
-	fprintf(stderr, "valet: there is no command %.*s", STR_ARG(buf_str(&shown)));
+	fprintf(stderr, "valet%s%s: there is no command %.*s", space, parent, STR_ARG(buf_str(&shown)));
 	if (near)
 		fprintf(stderr, "; did you mean %.*s?\n", STR_ARG(*near));
 	else
-		fprintf(stderr, "; valet --help lists them\n");
+		fprintf(stderr, "; valet%s%s --help lists them\n", space, parent);
 	buf_release(&shown);
 	return CLI_USAGE;
 }
@@ -122,12 +141,26 @@ static bool asks_for_help(int argc, char **argv)
 	return false;
 }
 
-static int run_help(int argc, char **argv)
+/* Runs `command`, or the one below it that argv[1] names. `only_help`: says what it does instead. */
+static int run_command(const struct command *command, int argc, char **argv, bool only_help)
 {
-	if (argc < 2 || is_help(argv[1]))
-		return help_of_all();
-	const struct command *command = find(str_from(argv[1]));
-	return command ? help_of(command) : unknown(str_from(argv[1]));
+	while (command->subs && argc > 1 && !is_help(argv[1])) {
+		const struct command *below = find(command->subs, str_from(argv[1]));
+		if (!below)
+			return unknown(command, str_from(argv[1]));
+		command = below;
+		argc--;
+		argv++;
+	}
+	if (only_help || asks_for_help(argc, argv) || !command->run)
+		return help_of(command);
+	return command->run(argc, argv);
+}
+
+static int run_named(int argc, char **argv, bool only_help)
+{
+	const struct command *command = find(commands, str_from(argv[0]));
+	return command ? run_command(command, argc, argv, only_help) : unknown(NULL, str_from(argv[0]));
 }
 
 int cli_main(int argc, char **argv)
@@ -136,13 +169,8 @@ int cli_main(int argc, char **argv)
 		return help_of_all();
 	struct str name = str_from(argv[1]);
 	if (str_eq(name, STR("help")))
-		return run_help(argc - 1, argv + 1);
+		return argc < 3 || is_help(argv[2]) ? help_of_all() : run_named(argc - 2, argv + 2, true);
 	if (str_eq(name, STR("--version")) || str_eq(name, STR("-V")))
 		return run_version(argc - 1, argv + 1);
-	const struct command *command = find(name);
-	if (!command)
-		return unknown(name);
-	if (asks_for_help(argc - 1, argv + 1))
-		return help_of(command);
-	return command->run(argc - 1, argv + 1);
+	return run_named(argc - 1, argv + 1, false);
 }

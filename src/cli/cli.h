@@ -13,18 +13,19 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 /* A command. Each is defined in the file that implements it, and listed in cli.c. */
 struct command {
-	const char *name;
+	const char *name;      /* "check"; of one below another: "key create" */
 	const char *arguments; /* "[[-c] FILE] [--json]" */
 	const char *summary;   /* one line, without a full stop */
 	const char *text;      /* what it does, in lines of at most 80 columns */
 	const struct option *options;
 	size_t option_count;
-	/* argv[0] is the command's name. Returns the exit code. */
+	/* argv[0] is the command's name. Returns the exit code. NULL where there is `subs`. */
 	int (*run)(int argc, char **argv);
+	const struct command *const *subs; /* commands below it, ends with NULL; NULL: none */
 };
 
 extern const struct command *const commands[]; /* ends with NULL */
-extern const struct command command_check, command_reference, command_serve, command_version;
+extern const struct command command_check, command_key, command_live, command_recover, command_reference, command_serve, command_usage, command_version;
 
 /* What main() does. */
 int cli_main(int argc, char **argv);

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include "admin/api.h"
 #include "base/error.h"
 #include "base/metrics.h"
 
@@ -80,6 +81,15 @@ static void put_metrics(struct buf *out)
 			 info.labels && *info.labels ? info.labels : "", info.help);
 }
 
+static void put_command(struct buf *out, const char *mark, const struct command *command)
+{
+	buf_addf(out, "\n%s `valet %s`\n\n```text\n", mark, command->name);
+	cli_print_help(out, command);
+	BUF_ADD(out, "```\n");
+	for (size_t i = 0; command->subs && command->subs[i]; i++)
+		put_command(out, "###", command->subs[i]);
+}
+
 static void put_cli(struct buf *out)
 {
 	BUF_ADD(out, "# Command line\n\n"
@@ -89,11 +99,30 @@ static void put_cli(struct buf *out)
 		     "Exit codes: 0 done, 1 it went wrong, 2 wrong usage. An option's value stands "
 		     "behind it (`--listen HOST:PORT`)\n"
 		     "or behind `=` (`--listen=HOST:PORT`); what follows `--` is no option.\n");
-	for (size_t i = 0; commands[i]; i++) {
-		buf_addf(out, "\n## `valet %s`\n\n```text\n", commands[i]->name);
-		cli_print_help(out, commands[i]);
-		BUF_ADD(out, "```\n");
-	}
+	for (size_t i = 0; commands[i]; i++)
+		put_command(out, "##", commands[i]);
+}
+
+/* What only a running server has; the admin listener answers it itself. */
+static const char live_text[] =
+	"\n## `GET /api/live`\n\n"
+	"The requests in flight: `since_ms` since it began, `step` of its life, `waiting` for a place or a rate, `hold_tokens` and "
+	"`hold_nanos`\n"
+	"reserved of budgets, `tokens_out` streamed so far. Only where a server runs.\n\n"
+	"```text\n"
+	"{\"data\": [{\"id\": \"req_…\", \"key\": \"obsidian\", \"model\": \"qwen3\", \"target\": \"ollama\", \"step\": "
+	"\"RELAY\", \"since_ms\": 1200,\n"
+	"  \"op\": \"chat\", \"stream\": true, \"waiting\": false, \"hold_tokens\": 4096, \"hold_nanos\": 0, \"tokens_out\": 120, "
+	"\"status\": 200}]}\n"
+	"```\n"
+	"\n## `POST /api/live/{request}/stop`\n\n"
+	"Ends a request: its client gets an error, its target is left, and what was produced is charged. 404 where it is over already.\n\n"
+	"```text\n{\"stopped\": true, \"id\": \"req_…\"}\n```\n";
+
+static void put_admin_api(struct buf *out)
+{
+	api_print_reference(out);
+	buf_adds(out, str_from(live_text));
 }
 
 static const struct page {
@@ -104,6 +133,7 @@ static const struct page {
 	{"errors", put_errors},
 	{"metrics", put_metrics},
 	{"cli", put_cli},
+	{"admin-api", put_admin_api},
 };
 
 static int put_page(const struct page *page)
@@ -126,13 +156,13 @@ static int run(int argc, char **argv)
 	for (size_t i = 0; o.rest_count && i < sizeof(pages) / sizeof(pages[0]); i++)
 		if (strcmp(o.rest[0], pages[i].name) == 0)
 			return put_page(&pages[i]);
-	fprintf(stderr, "valet reference: expected one of settings, errors, metrics, cli\n");
+	fprintf(stderr, "valet reference: expected one of settings, errors, metrics, cli, admin-api\n");
 	return CLI_USAGE;
 }
 
 const struct command command_reference = {
 	.name = "reference",
-	.arguments = "settings|errors|metrics|cli",
+	.arguments = "settings|errors|metrics|cli|admin-api",
 	.summary = "prints a page of the reference",
 	.text = "Prints a page of docs/reference (markdown) from the tables that this program runs "
 		"on.",

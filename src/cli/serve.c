@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "admin/control.h"
+#include "base/civil.h"
 #include "base/log.h"
 #include "cli/cli.h"
 
@@ -39,6 +40,18 @@ static void tune_memory(void)
 #endif
 }
 
+/* Before any thread. */
+static bool set_zone(const struct settings *s)
+{
+	struct buf why;
+	buf_init(&why, 1024);
+	bool fine = civil_set_zone(s->time_zone.len ? s->time_zone.ptr : "", &why);
+	if (!fine)
+		fprintf(stderr, "valet: %.*s\n", STR_ARG(buf_str(&why)));
+	buf_release(&why);
+	return fine;
+}
+
 int cli_serve(int argc, char **argv)
 {
 	struct serve_args args;
@@ -54,6 +67,10 @@ int cli_serve(int argc, char **argv)
 	buf_release(&report);
 	if (!loaded)
 		return CLI_FAILED;
+	if (!set_zone(settings)) {
+		settings_free(settings);
+		return CLI_FAILED;
+	}
 	struct log_options log = {settings->log.level, settings->log.format, settings->log.file.ptr};
 	if (!log_start(&log, &why)) {
 		fprintf(stderr, "valet: %s: %.*s\n", why, STR_ARG(settings->log.file));
@@ -63,7 +80,7 @@ int cli_serve(int argc, char **argv)
 	raise_descriptors();
 	hide_memory();
 	tune_memory();
-	struct control_options options = {settings, args.config, args.over, args.over_count, getenv("VALET_ADMIN_KEY")};
+	struct control_options options = {settings, args.config, args.over, args.over_count, args.state};
 	code = control_run(&options);
 	log_stop();
 	return code;

@@ -6,16 +6,21 @@
 #include "base/json.h"
 #include "http/multipart.h"
 
-enum want { WANT_MODEL, WANT_STREAM, WANT_MAX_TOKENS, WANT_MAX_COMPLETION, WANT_N, WANT_OPTIONS, WANT_MESSAGES, WANTS };
+enum want { WANT_MODEL, WANT_STREAM, WANT_MAX_TOKENS, WANT_MAX_COMPLETION, WANT_MAX_OUTPUT, WANT_N, WANT_BEST_OF, WANT_OPTIONS, WANT_MESSAGES, WANT_PREVIOUS,
+	    WANT_CONVERSATION, WANTS };
 
 static const struct json_want wants_template[WANTS] = {
 	[WANT_MODEL] = {.name = STR_INIT("model")},
 	[WANT_STREAM] = {.name = STR_INIT("stream")},
 	[WANT_MAX_TOKENS] = {.name = STR_INIT("max_tokens")},
 	[WANT_MAX_COMPLETION] = {.name = STR_INIT("max_completion_tokens")},
+	[WANT_MAX_OUTPUT] = {.name = STR_INIT("max_output_tokens")},
 	[WANT_N] = {.name = STR_INIT("n")},
+	[WANT_BEST_OF] = {.name = STR_INIT("best_of")},
 	[WANT_OPTIONS] = {.name = STR_INIT("stream_options")},
 	[WANT_MESSAGES] = {.name = STR_INIT("messages")},
+	[WANT_PREVIOUS] = {.name = STR_INIT("previous_response_id")},
+	[WANT_CONVERSATION] = {.name = STR_INIT("conversation")},
 };
 
 #define TOKENS_MAX INT32_MAX
@@ -142,10 +147,62 @@ static enum error read_members(struct problem *p, const struct operation_row *op
 	if (!e)
 		e = read_integer(p, &wants[WANT_MAX_COMPLETION], -1, TOKENS_MAX);
 	if (!e)
+		e = read_integer(p, &wants[WANT_MAX_OUTPUT], -1, TOKENS_MAX);
+	if (!e)
 		e = read_integer(p, &wants[WANT_N], 1, CHOICES_MAX);
+	if (!e && op->op == OP_COMPLETIONS)
+		e = read_integer(p, &wants[WANT_BEST_OF], 1, CHOICES_MAX);
 	if (!e && op->usage_on_request)
 		e = check_options(p, &wants[WANT_OPTIONS], out);
 	return e ? e : check_messages(p, op, &wants[WANT_MESSAGES]);
+}
+
+/* ---- how long the answer may become ---- */
+
+static struct str cap_name(const struct operation_row *op)
+{
+	switch (op->op) {
+	case OP_CHAT:
+	case OP_COMPLETIONS:
+	case OP_MESSAGES:
+		return STR("max_tokens");
+	case OP_RESPONSES:
+		return STR("max_output_tokens");
+	default:
+		return STR_NONE;
+	}
+}
+
+static int64_t number_of(const struct json_want *w, int64_t otherwise)
+{
+	int64_t n;
+	return w->type == JSON_NUMBER && json_raw_i64(w->value, &n) ? n : otherwise;
+}
+
+/* Where more than one cap stands there, nobody knows which one the engine takes: the largest counts. 0 and -1 mean none to some engines. */
+static void read_caps(const struct operation_row *op, const struct json_want *wants, struct body_facts *out)
+{
+	static const enum want members[BODY_CAPS] = {WANT_MAX_TOKENS, WANT_MAX_COMPLETION, WANT_MAX_OUTPUT};
+	int64_t n = number_of(&wants[WANT_N], 1), best_of = op->op == OP_COMPLETIONS ? number_of(&wants[WANT_BEST_OF], 1) : 1, most = 0;
+	out->cap_name = cap_name(op);
+	out->choices = n > best_of ? n : best_of;
+	for (int i = 0; i < BODY_CAPS; i++) {
+		const struct json_want *w = &wants[members[i]];
+		if (w->type == JSON_NONE)
+			continue;
+		out->caps[i] = w->value;
+		int64_t cap = number_of(w, 0);
+		if (cap <= 0)
+			most = INT64_MAX;
+		else if (cap > most)
+			most = cap;
+	}
+	out->output = most == INT64_MAX ? 0 : most * out->choices;
+}
+
+static bool is_given(const struct json_want *w)
+{
+	return w->type != JSON_NONE && w->type != JSON_NULL;
 }
 
 static enum error read_json(struct problem *p, const struct operation_row *op, struct str body, struct arena *a,
@@ -162,9 +219,14 @@ static enum error read_json(struct problem *p, const struct operation_row *op, s
 	if (scan.type != JSON_OBJECT)
 		return refuse(p, ERROR_INVALID_JSON, STR_NONE, "the body must be a JSON object");
 	enum error e = read_members(p, op, wants, a, out);
-	if (!e && out->stream && op->usage_on_request)
+	if (e)
+		return e;
+	read_caps(op, wants, out);
+	out->continues = op->op == OP_RESPONSES && (is_given(&wants[WANT_PREVIOUS]) || is_given(&wants[WANT_CONVERSATION]));
+	out->inside = scan.whole.ptr + 1;
+	if (out->stream && op->usage_on_request)
 		plan_usage(&wants[WANT_OPTIONS], scan.whole, out);
-	return e;
+	return ERROR_NONE;
 }
 
 static enum error read_form(struct problem *p, struct str body, struct str content_type, struct body_facts *out)
@@ -195,7 +257,7 @@ enum error body_read(const struct operation_row *op, struct str body, struct str
 		     struct body_facts *out, struct str *param, struct buf *why)
 {
 	struct problem p = {param, why};
-	*out = (struct body_facts){0};
+	*out = (struct body_facts){.choices = 1};
 	*param = STR_NONE;
 	return op->body == BODY_MULTIPART ? read_form(&p, body, content_type, out) : read_json(&p, op, body, a, out);
 }
@@ -219,21 +281,41 @@ static int add_part(struct iovec *parts, int n, struct str s, size_t *length)
 	return n + 1;
 }
 
-int body_parts(const struct body_facts *facts, struct str body, struct str model, bool ask_usage, struct arena *a,
-	       struct iovec *parts, size_t *length)
+static void add_edit(struct body_edit *edits, int *count, struct body_edit edit)
+{
+	int i = (*count)++;
+	for (; i > 0 && edits[i - 1].at > edit.at; i--) /* in the order of the body */
+		edits[i] = edits[i - 1];
+	edits[i] = edit;
+}
+
+static void add_caps(const struct body_facts *facts, int64_t cap, struct arena *a, struct body_edit *edits, int *count)
+{
+	bool given = false;
+	for (int i = 0; i < BODY_CAPS; i++) {
+		int64_t n;
+		if (!facts->caps[i].ptr)
+			continue;
+		given = true;
+		if (!json_raw_i64(facts->caps[i], &n) || n <= 0 || n > cap)
+			add_edit(edits, count, (struct body_edit){facts->caps[i].ptr, facts->caps[i].len, arena_printf(a, "%lld", (long long)cap)});
+	}
+	if (!given && facts->inside && facts->cap_name.len)
+		add_edit(edits, count, (struct body_edit){facts->inside, 0, arena_printf(a, "\"%s\":%lld,", facts->cap_name.ptr, (long long)cap)});
+}
+
+int body_parts(const struct body_facts *facts, struct str body, const struct body_changes *changes, struct arena *a, struct iovec *parts,
+	       size_t *length)
 {
 	struct body_edit edits[BODY_EDITS];
 	int edit_count = 0, n = 0;
-	if (!str_eq(model, facts->model))
-		edits[edit_count++] = (struct body_edit){facts->model_raw.ptr, facts->model_raw.len,
-							 facts->form ? model : quoted(model, a)};
-	if (ask_usage && facts->usage.at) {
-		bool first = edit_count && facts->usage.at < edits[0].at;
-		if (first)
-			edits[1] = edits[0];
-		edits[first ? 0 : edit_count] = facts->usage;
-		edit_count++;
-	}
+	if (!str_eq(changes->model, facts->model))
+		add_edit(edits, &edit_count, (struct body_edit){facts->model_raw.ptr, facts->model_raw.len,
+								facts->form ? changes->model : quoted(changes->model, a)});
+	if (changes->ask_usage && facts->usage.at)
+		add_edit(edits, &edit_count, facts->usage);
+	if (changes->cap > 0)
+		add_caps(facts, changes->cap, a, edits, &edit_count);
 	const char *from = body.ptr;
 	*length = 0;
 	for (int i = 0; i < edit_count; i++) {
@@ -242,4 +324,64 @@ int body_parts(const struct body_facts *facts, struct str body, struct str model
 		from = edits[i].at + edits[i].length;
 	}
 	return add_part(parts, n, str_of(from, (size_t)(body.ptr + body.len - from)), length);
+}
+
+/* ---- how long the prompt can be ---- */
+
+#define MEDIA_TOKENS    8192 /* an image, a sound or a file that is not text, or lies elsewhere */
+#define TEMPLATE_TOKENS 64   /* what a chat template may add by itself */
+
+/* The value behind `"type"`, which `at` stands behind; empty: not a member. */
+static struct str type_value(struct str at)
+{
+	at = str_trim(at);
+	if (at.len < 2 || at.ptr[0] != ':')
+		return STR_NONE;
+	at = str_trim(str_head(str_skip(at, 1), 64));
+	if (at.len < 2 || at.ptr[0] != '"')
+		return STR_NONE;
+	at = str_skip(at, 1);
+	return str_head(at, str_find(at, '"'));
+}
+
+static bool is_media(struct str type)
+{
+	static const struct str media[] = {STR_INIT("image_url"), STR_INIT("input_image"), STR_INIT("input_audio"), STR_INIT("input_file"), STR_INIT("file"),
+					   STR_INIT("image"), STR_INIT("document"), STR_INIT("video_url"), STR_INIT("audio_url"), STR_INIT("input_video")};
+	for (size_t i = 0; i < sizeof(media) / sizeof(media[0]); i++)
+		if (str_eq(type, media[i]))
+			return true;
+	return false;
+}
+
+static int64_t count_media(struct str body)
+{
+	int64_t n = 0;
+	for (;;) {
+		size_t at = str_search(body, STR("\"type\""));
+		if (at >= body.len)
+			return n;
+		body = str_skip(body, at + 6);
+		n += is_media(type_value(str_head(body, 128)));
+	}
+}
+
+/* Bytes of data: URLs, which no engine reads as text. */
+static size_t encoded_bytes(struct str body)
+{
+	size_t bytes = 0;
+	for (;;) {
+		size_t at = str_search(body, STR(";base64,"));
+		if (at >= body.len)
+			return bytes;
+		body = str_skip(body, at + 8);
+		size_t end = str_find(body, '"');
+		bytes += end;
+		body = str_skip(body, end);
+	}
+}
+
+int64_t body_input_bound(struct str body)
+{
+	return (int64_t)(body.len - encoded_bytes(body)) + TEMPLATE_TOKENS + count_media(body) * MEDIA_TOKENS;
 }

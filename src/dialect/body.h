@@ -13,7 +13,8 @@
 
 #include <sys/uio.h>
 
-#define BODY_EDITS 2
+#define BODY_EDITS 5
+#define BODY_CAPS  3
 
 /* `length` bytes at `at` are replaced by `with`. */
 struct body_edit {
@@ -29,6 +30,12 @@ struct body_facts {
 	bool usage_asked;        /* the client wants the usage chunk of a stream */
 	bool form;
 	struct body_edit usage;  /* asks for usage; at NULL: nothing to change */
+	int64_t output;          /* tokens that the client lets an answer have, all choices together; 0: it did not say */
+	int64_t choices;         /* answers that it wants to one prompt; at least 1 */
+	bool continues;          /* the engine adds a conversation that it keeps (previous_response_id): the body says little of the prompt's length */
+	struct str cap_name;     /* the member that caps the answer, where there is none yet; empty: this operation has none */
+	struct str caps[BODY_CAPS]; /* the numbers that cap it; ptr NULL: not given */
+	const char *inside;      /* right behind the opening brace of the body; NULL: a form */
 };
 
 /* Reads a body of the operation. ERROR_NONE, or what is wrong: then `param` names the member (static; empty: the whole) and `why` holds a
@@ -36,10 +43,19 @@ struct body_facts {
 enum error body_read(const struct operation_row *op, struct str body, struct str content_type, struct arena *a,
 		     struct body_facts *out, struct str *param, struct buf *why);
 
+/* Tokens that the prompt of this body has at most: a token is at least a byte, and templates add little; images and sound in it count by piece. */
+int64_t body_input_bound(struct str body);
+
+/* How the body changes on its way. */
+struct body_changes {
+	struct str model; /* what the engine calls it */
+	bool ask_usage;   /* with facts->usage applied */
+	int64_t cap;      /* tokens that each choice may have at most; 0: as the client says */
+};
+
 #define BODY_PARTS (2 * BODY_EDITS + 1)
-/* The body as it goes to an engine that calls the model `model`: fills parts[0..BODY_PARTS), returns how many; *length is their sum. The
- * replacement of the model lives in `a`. `ask_usage`: with facts->usage applied. */
-int body_parts(const struct body_facts *facts, struct str body, struct str model, bool ask_usage, struct arena *a,
-	       struct iovec *parts, size_t *length);
+/* The body as it goes to an engine: fills parts[0..BODY_PARTS), returns how many; *length is their sum. Replacements live in `a`. */
+int body_parts(const struct body_facts *facts, struct str body, const struct body_changes *changes, struct arena *a, struct iovec *parts,
+	       size_t *length);
 
 #endif

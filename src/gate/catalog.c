@@ -17,6 +17,7 @@ void catalog_unref(struct catalog *c)
 		return;
 	for (uint32_t i = 0; i < c->target_count; i++)
 		secret_release(&c->targets[i].secret);
+	keyring_unref(c->keys);
 	table_release(&c->names);
 	arena_release(&c->arena);
 	free(c);
@@ -81,6 +82,7 @@ void catalog_near(const struct catalog *c, struct str name, struct buf *out)
 struct series_entry {
 	struct str key;          /* target, NUL, model */
 	size_t target_len;
+	struct learned *learned;
 };
 
 struct registry {
@@ -89,6 +91,7 @@ struct registry {
 	struct table series;     /* key → id + 1 */
 	struct series_entry *entries;
 	uint32_t entry_count, entry_cap, target_count;
+	struct learned shared;   /* of those that have no id of their own */
 };
 
 struct registry *registry_new(void)
@@ -145,9 +148,14 @@ uint32_t registry_series(struct registry *r, struct str target, struct str model
 		r->entry_cap = r->entry_cap ? r->entry_cap * 2 : 64;
 		r->entries = mem_grow(r->entries, r->entry_cap * sizeof(*r->entries));
 	}
-	r->entries[r->entry_count] = (struct series_entry){key, target.len};
+	r->entries[r->entry_count] = (struct series_entry){key, target.len, arena_zero(&r->arena, sizeof(struct learned))};
 	table_put(&r->series, key, (void *)(uintptr_t)(r->entry_count + 1));
 	return r->entry_count++;
+}
+
+struct learned *registry_learned(struct registry *r, uint32_t series)
+{
+	return series < r->entry_count ? r->entries[series].learned : &r->shared;
 }
 
 uint32_t registry_series_count(const struct registry *r)

@@ -12,6 +12,8 @@
 #include "base/metrics.h"
 #include "base/table.h"
 #include "dialect/engine.h"
+#include "gate/keyring.h"
+#include "gate/price.h"
 #include "gate/settings.h"
 
 #include <stdatomic.h>
@@ -23,6 +25,13 @@ struct target_state {
 	_Atomic uint32_t in_flight; /* requests, of all workers */
 	_Atomic uint32_t up;       /* enum engine_state of the watcher, as a number */
 } __attribute__((aligned(64)));
+
+/* What answers have taught about a model at a target; lives as long as the registry. Written by workers, each number by itself. */
+struct learned {
+	_Atomic uint32_t bytes_per_token;  /* of prompts, in 1/256; 0: not known yet */
+	_Atomic uint32_t tokens_per_event; /* of streams, in 1/256; 0: not known yet */
+	_Atomic uint32_t tokens_per_second; /* of one answer, the fastest lately; 0: not known yet */
+};
 
 struct catalog_target {
 	struct target_state *state;
@@ -39,6 +48,7 @@ struct catalog_target {
 	struct secret secret;
 	struct target_timeouts timeouts;
 	uint32_t max_concurrency; /* 0 = no limit */
+	bool local;              /* on this network, not a cloud */
 };
 
 /* One place where a model is served. */
@@ -46,6 +56,8 @@ struct catalog_place {
 	const struct catalog_target *target;
 	struct str model;        /* the engine's name of it */
 	uint32_t series;         /* id in the metrics */
+	struct learned *learned;
+	struct price price;      /* known false: none, and no ceiling either */
 	struct str lines;        /* the answer's fields that say who answered: ready lines */
 };
 
@@ -56,6 +68,10 @@ struct catalog_model {
 	uint32_t place_count;
 	uint32_t operations;     /* of all its places */
 	int64_t context;         /* tokens; 0 = unknown; the largest of its places */
+	int64_t max_output;      /* tokens of an answer as the settings say; 0: not said */
+	struct price dearest;    /* of all its places, each part by itself; known false: a place has none */
+	struct price reference;  /* of a comparable model in the cloud */
+	struct scope *scope;     /* NULL: no limits of its own */
 };
 
 struct catalog {
@@ -74,6 +90,10 @@ struct catalog {
 	bool log_requests;
 	bool guard;              /* every listener is on loopback: refuse names of other hosts */
 	bool ready;              /* the first look at all places is over */
+	struct keyring *keys;    /* one reference; NULL: there are none */
+	struct books *books;     /* NULL: nothing is limited (tests) */
+	struct scope *gateway;   /* NULL: no limits of its own */
+	bool keys_needed;        /* a request without a good key is refused */
 	uint32_t attempts;
 	int64_t heartbeat_ms, max_body, client_idle_ms;
 };
@@ -100,6 +120,9 @@ struct catalog_engine {
  * ones, which stay listed. `now_s`: for `created` where an engine gives none. */
 struct catalog *catalog_build(struct registry *r, const struct settings *s, const struct catalog_engine *engines, size_t n,
 			      int64_t now_s);
+/* Adds what governs requests: keys (takes over one reference; NULL: none), prices, limits of models and of the gateway, whose scopes are made in the
+ * books. Before it is published. */
+void catalog_govern(struct catalog *c, const struct settings *s, struct books *books, struct keyring *keys);
 struct catalog *catalog_ref(struct catalog *c);
 void catalog_unref(struct catalog *c); /* any thread; NULL is allowed */
 

@@ -110,7 +110,7 @@ static struct str place_lines(struct builder *b, const struct catalog_target *ta
 	char name[NAME_SHOWN + 1], of_target[NAME_SHOWN + 1];
 	log_clean(name, NAME_SHOWN, model);
 	log_clean(of_target, NAME_SHOWN, target->name);
-	return arena_printf(&b->catalog->arena, "x-valet-target: %s\r\nx-valet-model: %s\r\nx-valet-queue-ms: 0\r\n", of_target,
+	return arena_printf(&b->catalog->arena, "x-valet-target: %s\r\nx-valet-model: %s\r\n", of_target,
 			    name);
 }
 
@@ -133,6 +133,7 @@ static void add_place(struct builder *b, struct draft *d, const struct catalog_t
 		.model = arena_dup(&b->catalog->arena, model),
 		.series = registry_series(b->registry, target->name, d->name),
 	};
+	d->places[d->count - 1].learned = registry_learned(b->registry, d->places[d->count - 1].series);
 }
 
 static void learn(struct builder *b, struct draft *d, const struct engine_model *m)
@@ -233,7 +234,7 @@ static void finish_models(struct builder *b)
 		struct catalog_model *m = &c->models[c->model_count];
 		if (d->count == 0)
 			continue;
-		*m = (struct catalog_model){d->name, model_json(b, d), d->places, d->count, 0, d->context};
+		*m = (struct catalog_model){.name = d->name, .json = model_json(b, d), .places = d->places, .place_count = d->count, .context = d->context};
 		for (uint32_t k = 0; k < d->count; k++)
 			m->operations |= d->places[k].target->operations;
 		if (c->model_count++)

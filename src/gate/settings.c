@@ -4,6 +4,7 @@
 #include "gate/settings_parts.h"
 
 #include "base/yaml.h"
+#include "gate/books.h"
 #include "net/resolve.h"
 
 #include <assert.h>
@@ -324,6 +325,22 @@ bool settings_load(const char *path, const struct settings_override *over, size_
 	buf_release(&why);
 	arena_release(&arena);
 	return *out != NULL;
+}
+
+/* ---- limits ---- */
+
+struct limits settings_limits(const struct limits_conf *conf)
+{
+	struct limits l = {.rpm = conf->rpm, .tpm = conf->tpm, .concurrency = conf->concurrency, .soft = conf->soft};
+	for (size_t i = 0; i < conf->budgets.count && l.budget_count < BUDGETS_MAX; i++)
+		if (!budget_parse(conf->budgets.items[i], &l.budgets[l.budget_count]))
+			l.budget_count++;
+	return l;
+}
+
+struct limits settings_probation(const struct probation_conf *conf)
+{
+	return settings_limits(&(struct limits_conf){.rpm = conf->rpm, .budgets = conf->budgets});
 }
 
 /* ---- what a target lists ---- */

@@ -70,6 +70,50 @@ struct target_timeouts {
 	int64_t connect_ms, first_byte_ms, idle_ms, total_ms;
 };
 
+/* What a scope may use: the gateway, or one model. */
+struct limits_conf {
+	int64_t rpm, tpm, concurrency; /* requests and tokens a minute; requests at a time; 0: no limit */
+	struct str_list budgets;       /* each passes budget_parse(); no two of one unit and period */
+	bool soft;
+};
+
+/* Nano-dollars for a million tokens. `input` MONEY_NONE: there is no price here; else `output` is given too, and
+ * `cached`, where it was not given, is MONEY_NONE: the same as `input`. */
+struct price_conf {
+	int64_t input, output, cached;
+};
+
+/* Both given, or `kwh` MONEY_NONE and `watts` 0. */
+struct electricity_conf {
+	int64_t kwh; /* nano-dollars */
+	int64_t watts;
+};
+
+struct ceiling_price_conf {
+	int64_t input, output; /* as in price_conf */
+};
+
+struct prices_conf {
+	struct price_conf local;
+	struct electricity_conf electricity;
+	struct ceiling_price_conf ceiling;
+};
+
+/* In the order of their names: auto, ntfy, discord, slack, json. */
+enum webhook_kind { WEBHOOK_AUTO, WEBHOOK_NTFY, WEBHOOK_DISCORD, WEBHOOK_SLACK, WEBHOOK_JSON };
+
+struct webhook_conf {
+	struct secret url; /* off: none; else an http:// or https:// URL, perhaps with a query */
+	enum webhook_kind kind;
+};
+
+/* What keys on probation may do, besides their own limits. */
+struct probation_conf {
+	bool new_keys;           /* new keys begin on it */
+	struct str_list budgets; /* as in limits_conf */
+	int64_t rpm;             /* 0: no limit */
+};
+
 struct target_conf {
 	struct str name;
 	struct str url_text;
@@ -80,6 +124,7 @@ struct target_conf {
 	int64_t max_concurrency; /* 0: no limit */
 	struct target_timeouts timeouts;
 	struct str ca_file; /* empty: the system's CAs only */
+	struct price_conf price;
 };
 
 /* One place where a configured model is served. */
@@ -94,6 +139,9 @@ struct model_conf {
 	struct str_list aliases;
 	struct model_target *targets; /* best first; none: every target that lists the model */
 	size_t target_count;
+	struct limits_conf limits;
+	struct price_conf price;
+	int64_t max_output; /* tokens; 0: unknown */
 };
 
 struct settings {
@@ -120,10 +168,18 @@ struct settings {
 	size_t target_count;
 	struct model_conf *models;
 	size_t model_count;
+	struct str time_zone; /* empty: the system's. Read once, at the start */
+	struct str state;     /* folder of keys and books; empty: where state_folder() looks */
+	struct limits_conf limits; /* of the whole gateway */
+	struct prices_conf prices;
+	struct webhook_conf webhook;
+	struct probation_conf probation;
+	int64_t journal_max; /* bytes */
 };
 
 extern const struct field_table settings_table;
 extern const char *const target_kind_names[]; /* by enum target_kind; ends with NULL */
+extern const char *const webhook_kind_names[]; /* by enum webhook_kind; ends with NULL */
 
 /* A top-level setting given on the command line; replaces the file's. The same name again makes a
  * list. */
@@ -153,6 +209,11 @@ bool settings_read_file(const char *path, struct buf *text, struct buf *why)
 struct settings *settings_defaults(void);
 /* Wipes the secrets. NULL is allowed. */
 void settings_free(struct settings *s);
+
+/* What the books understand (gate/books.h). */
+struct limits;
+struct limits settings_limits(const struct limits_conf *conf);
+struct limits settings_probation(const struct probation_conf *conf);
 
 /* Whether a target's model is listed, by the engine's name; and the name it is listed under. */
 bool target_lists(const struct target_conf *target, struct str engine_name);

@@ -6,7 +6,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gate/settings_parts.h"
 
+#include "gate/budget.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -50,14 +53,14 @@ static struct str quoted(struct check *c, struct str name)
 #define ITSELF SIZE_MAX
 
 /* Who uses a name: element i, or its j-th alias. Sorted, since a list may be long. */
-struct claim {
+struct use {
 	struct str name;
 	size_t i, j;
 	size_t order;
 };
 
-struct claims {
-	struct claim *items;
+struct uses {
+	struct use *items;
 	size_t count;
 };
 
@@ -68,40 +71,40 @@ static int compare_names(struct str a, struct str b)
 	return order ? order : (a.len > b.len) - (a.len < b.len);
 }
 
-static int compare_claims(const void *left, const void *right)
+static int compare_uses(const void *left, const void *right)
 {
-	const struct claim *a = left, *b = right;
+	const struct use *a = left, *b = right;
 	int order = compare_names(a->name, b->name);
 	return order ? order : (a->order > b->order) - (a->order < b->order);
 }
 
-static void claims_add(struct claims *claims, struct str name, size_t i, size_t j)
+static void uses_add(struct uses *uses, struct str name, size_t i, size_t j)
 {
 	if (name.len) {
-		claims->items[claims->count] = (struct claim){name, i, j, claims->count};
-		claims->count++;
+		uses->items[uses->count] = (struct use){name, i, j, uses->count};
+		uses->count++;
 	}
 }
 
-static void claims_sort(struct claims *claims)
+static void uses_sort(struct uses *uses)
 {
-	if (claims->count)
-		qsort(claims->items, claims->count, sizeof(*claims->items), compare_claims);
+	if (uses->count)
+		qsort(uses->items, uses->count, sizeof(*uses->items), compare_uses);
 }
 
-/* The first who claims `name`; NULL: nobody. */
-static const struct claim *claims_find(const struct claims *claims, struct str name)
+/* The first who uses `name`; NULL: nobody. */
+static const struct use *uses_find(const struct uses *uses, struct str name)
 {
-	size_t low = 0, high = claims->count;
+	size_t low = 0, high = uses->count;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		if (compare_names(claims->items[middle].name, name) < 0)
+		if (compare_names(uses->items[middle].name, name) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	bool found = low < claims->count && str_eq(claims->items[low].name, name);
-	return found ? &claims->items[low] : NULL;
+	bool found = low < uses->count && str_eq(uses->items[low].name, name);
+	return found ? &uses->items[low] : NULL;
 }
 
 /* ---- listening ---- */
@@ -180,16 +183,16 @@ static void check_ca_file(struct check *c, size_t i)
 }
 
 /* `aliases`: all names of `models`, sorted. */
-static void check_rename(struct check *c, size_t i, const struct claims *names)
+static void check_rename(struct check *c, size_t i, const struct uses *names)
 {
 	const struct target_conf *t = &c->settings->targets[i];
 	const struct str_map *rename = &t->models.rename;
-	struct claims values = {arena_alloc(c->reader->arena, rename->count * sizeof(struct claim)),
+	struct uses values = {arena_alloc(c->reader->arena, rename->count * sizeof(struct use)),
 				0};
 	struct str where = PATH(c, "targets[%zu].models.rename", i);
 	for (size_t j = 0; j < rename->count; j++) {
 		const struct str_pair *pair = &rename->items[j];
-		const struct claim *taken = claims_find(names, pair->value);
+		const struct use *taken = uses_find(names, pair->value);
 		if (pair->name.len && !target_lists(t, pair->name))
 			tell(c, true, where,
 			     "%.*s is renamed but not listed: see include and exclude",
@@ -197,75 +200,75 @@ static void check_rename(struct check *c, size_t i, const struct claims *names)
 		if (taken && taken->j != ITSELF)
 			tell(c, false, where, "%.*s is an alias of models[%zu] already",
 			     STR_ARG(quoted(c, pair->value)), taken->i);
-		claims_add(&values, pair->value, j, ITSELF);
+		uses_add(&values, pair->value, j, ITSELF);
 	}
-	claims_sort(&values);
+	uses_sort(&values);
 	for (size_t j = 1; j < values.count; j++)
 		if (str_eq(values.items[j - 1].name, values.items[j].name))
 			tell(c, false, where, "two models of this target would both be %.*s",
 			     STR_ARG(quoted(c, values.items[j].name)));
 }
 
-static struct claims target_claims(struct check *c, bool urls)
+static struct uses target_uses(struct check *c, bool urls)
 {
 	const struct settings *s = c->settings;
-	struct claims all = {arena_alloc(c->reader->arena, s->target_count * sizeof(struct claim)),
+	struct uses all = {arena_alloc(c->reader->arena, s->target_count * sizeof(struct use)),
 			     0};
 	for (size_t i = 0; i < s->target_count; i++)
-		claims_add(&all, urls ? s->targets[i].url_text : s->targets[i].name, i, ITSELF);
-	claims_sort(&all);
+		uses_add(&all, urls ? s->targets[i].url_text : s->targets[i].name, i, ITSELF);
+	uses_sort(&all);
 	return all;
 }
 
-static void check_twice(struct check *c, const struct claims *all, bool urls)
+static void check_twice(struct check *c, const struct uses *all, bool urls)
 {
 	for (size_t k = 1; k < all->count; k++) {
-		const struct claim *claim = &all->items[k];
-		if (!str_eq(all->items[k - 1].name, claim->name))
+		const struct use *use = &all->items[k];
+		if (!str_eq(all->items[k - 1].name, use->name))
 			continue;
-		size_t first = claims_find(all, claim->name)->i;
+		size_t first = uses_find(all, use->name)->i;
 		if (urls)
-			tell(c, true, PATH(c, "targets[%zu].url", claim->i),
+			tell(c, true, PATH(c, "targets[%zu].url", use->i),
 			     "the same URL as targets[%zu]", first);
 		else
-			tell(c, false, PATH(c, "targets[%zu].name", claim->i),
+			tell(c, false, PATH(c, "targets[%zu].name", use->i),
 			     "expected a name of its own, found %.*s, which targets[%zu] has",
-			     STR_ARG(quoted(c, claim->name)), first);
+			     STR_ARG(quoted(c, use->name)), first);
 	}
 }
 
 /* ---- models ---- */
 
 /* Names and aliases share one space: a client's word must mean one model. */
-static struct claims model_claims(struct check *c)
+static struct uses model_uses(struct check *c)
 {
 	const struct settings *s = c->settings;
 	size_t n = s->model_count;
 	for (size_t i = 0; i < s->model_count; i++)
 		n += s->models[i].aliases.count;
-	struct claims all = {arena_alloc(c->reader->arena, n * sizeof(struct claim)), 0};
+	struct uses all = {arena_alloc(c->reader->arena, n * sizeof(struct use)), 0};
 	for (size_t i = 0; i < s->model_count; i++)
-		claims_add(&all, s->models[i].name, i, ITSELF);
+		uses_add(&all, s->models[i].name, i, ITSELF);
 	for (size_t i = 0; i < s->model_count; i++)
 		for (size_t j = 0; j < s->models[i].aliases.count; j++)
-			claims_add(&all, s->models[i].aliases.items[j], i, j);
-	claims_sort(&all);
+			uses_add(&all, s->models[i].aliases.items[j], i, j);
+	uses_sort(&all);
 	return all;
 }
 
-static void check_names(struct check *c, const struct claims *all)
+static void check_names(struct check *c, const struct uses *all)
 {
 	for (size_t k = 1; k < all->count; k++) {
-		const struct claim *claim = &all->items[k];
-		if (!str_eq(all->items[k - 1].name, claim->name))
+		const struct use *use = &all->items[k];
+		if (!str_eq(all->items[k - 1].name, use->name))
 			continue;
-		const struct claim *first = claims_find(all, claim->name);
-		struct str path = claim->j == ITSELF
-					  ? PATH(c, "models[%zu].name", claim->i)
-					  : PATH(c, "models[%zu].aliases[%zu]", claim->i, claim->j);
+		const struct use *first = uses_find(all, use->name);
+		struct str path = use->j == ITSELF
+					  ? PATH(c, "models[%zu].name", use->i)
+					  : PATH(c, "models[%zu].aliases[%zu]", use->i, use->j);
 		tell(c, false, path,
 		     "expected a name of its own, found %.*s, which is %s models[%zu]",
-		     STR_ARG(quoted(c, claim->name)),
+		     STR_ARG(quoted(c, use->name)),
 		     first->j == ITSELF ? "the name of" : "an alias of", first->i);
 	}
 }
@@ -291,13 +294,13 @@ static void unknown_target(struct check *c, struct str path, struct str name)
 		     STR_ARG(quoted(c, name)), s->target_count ? "" : "; there are no targets");
 }
 
-static void check_model(struct check *c, size_t i, const struct claims *targets)
+static void check_model(struct check *c, size_t i, const struct uses *targets)
 {
 	struct model_conf *m = &c->settings->models[i];
 	for (size_t j = 0; j < m->target_count; j++) {
 		struct model_target *t = &m->targets[j];
 		struct str path = PATH(c, "models[%zu].targets[%zu]", i, j);
-		const struct claim *found = claims_find(targets, t->target);
+		const struct use *found = uses_find(targets, t->target);
 		if (t->target.len == 0)
 			continue;
 		if (found)
@@ -311,11 +314,88 @@ static void check_model(struct check *c, size_t i, const struct claims *targets)
 	}
 }
 
+/* ---- limits and prices ---- */
+
+/* `where`: of the object that the budgets are in ("limits"). */
+static void check_budgets(struct check *c, struct str where, const struct str_list *texts)
+{
+	bool seen[UNIT_COUNT][PERIOD_COUNT] = {{false}};
+	for (size_t i = 0; i < texts->count; i++) {
+		struct budget b;
+		if (texts->items[i].len == 0 || budget_parse(texts->items[i], &b))
+			continue;
+		if (seen[b.unit][b.period])
+			tell(c, false, PATH(c, "%.*s.budget[%zu]", STR_ARG(where), i), "expected one budget of %s for a period, found a second one (%s)",
+			     b.unit == UNIT_MONEY ? "dollars" : "tokens", period_names[b.period]);
+		seen[b.unit][b.period] = true;
+	}
+}
+
+/* A price says both or nothing: what is left out must not be taken for free. */
+static void check_pair(struct check *c, struct str where, int64_t input, int64_t output)
+{
+	if ((input == MONEY_NONE) != (output == MONEY_NONE))
+		tell(c, false, where, "%s is missing: a price has both input and output (0 where there is none)",
+		     input == MONEY_NONE ? "input" : "output");
+}
+
+static void check_price(struct check *c, struct str where, const struct price_conf *p)
+{
+	check_pair(c, where, p->input, p->output);
+	if (p->cached != MONEY_NONE && p->input == MONEY_NONE && p->output == MONEY_NONE)
+		tell(c, false, where, "input and output are missing: the price of cached input is not all of a price");
+	else if (p->cached != MONEY_NONE && p->input != MONEY_NONE && p->cached > p->input)
+		tell(c, true, PATH(c, "%.*s.cached", STR_ARG(where)), "cached input costs more than other input");
+}
+
+static void check_prices(struct check *c)
+{
+	const struct prices_conf *p = &c->settings->prices;
+	check_price(c, STR("prices.local"), &p->local);
+	check_pair(c, STR("prices.ceiling"), p->ceiling.input, p->ceiling.output);
+	if ((p->electricity.kwh == MONEY_NONE) != (p->electricity.watts == 0))
+		tell(c, false, STR("prices.electricity"), "%s is missing: expected both kwh and watts",
+		     p->electricity.watts ? "kwh" : "watts");
+}
+
+/* As libc's files of zones begin. */
+static bool is_zone_file(const char *path)
+{
+	char magic[4];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	bool ok = fd >= 0 && read(fd, magic, sizeof(magic)) == (ssize_t)sizeof(magic) && memcmp(magic, "TZif", sizeof(magic)) == 0;
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* What civil_set_zone() will say at the start, without setting anything. */
+static void check_time_zone(struct check *c)
+{
+	struct str zone = c->settings->time_zone;
+	const char *folder = getenv("TZDIR");
+	if (zone.len == 0 || str_eq(zone, STR("UTC")))
+		return;
+	if (!folder || !*folder)
+		folder = "/usr/share/zoneinfo";
+	if (access(folder, X_OK) != 0)
+		tell(c, true, STR("time_zone"), "there is no list of time zones in %s (install tzdata): Valet starts only without this setting", folder);
+	else if (!is_zone_file(PATH(c, "%s/%.*s", folder, STR_ARG(zone)).ptr))
+		tell(c, false, STR("time_zone"), "there is no time zone %.*s; expected a name such as Europe/Berlin", STR_ARG(quoted(c, zone)));
+}
+
+static void check_webhook(struct check *c)
+{
+	const struct webhook_conf *w = &c->settings->webhook;
+	if (w->kind != WEBHOOK_AUTO && secret_is_off(&w->url))
+		tell(c, true, STR("webhook.kind"), "it has no use without a url");
+}
+
 void settings_check(struct settings *s, const struct json *tree, struct field_reader *r)
 {
 	struct check c = {s, tree, r};
-	struct claims targets = target_claims(&c, false), urls = target_claims(&c, true);
-	struct claims names = model_claims(&c);
+	struct uses targets = target_uses(&c, false), urls = target_uses(&c, true);
+	struct uses names = model_uses(&c);
 	check_listen(&c);
 	check_cors(&c);
 	check_twice(&c, &targets, false);
@@ -324,10 +404,19 @@ void settings_check(struct settings *s, const struct json *tree, struct field_re
 		check_secret(&c, i);
 		check_ca_file(&c, i);
 		check_rename(&c, i, &names);
+		check_price(&c, PATH(&c, "targets[%zu].price", i), &s->targets[i].price);
 	}
 	check_names(&c, &names);
-	for (size_t i = 0; i < s->model_count; i++)
+	for (size_t i = 0; i < s->model_count; i++) {
 		check_model(&c, i, &targets);
+		check_budgets(&c, PATH(&c, "models[%zu].limits", i), &s->models[i].limits.budgets);
+		check_price(&c, PATH(&c, "models[%zu].price", i), &s->models[i].price);
+	}
+	check_budgets(&c, STR("limits"), &s->limits.budgets);
+	check_budgets(&c, STR("probation"), &s->probation.budgets);
+	check_prices(&c);
+	check_time_zone(&c);
+	check_webhook(&c);
 	if (!s->discovery && s->discover_texts.count == 0 && s->target_count == 0)
 		tell(&c, true, STR("targets"),
 		     "there is nowhere to send a request: no targets, and discovery is off");

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gate/settings_parts.h"
 
+#include "gate/budget.h"
 #include "net/resolve.h"
 
 #include <stdio.h>
@@ -58,6 +59,35 @@ static const char *check_origin(struct str text)
 					      : NULL;
 }
 
+static const char *check_budget(struct str text)
+{
+	struct budget unused;
+	return budget_parse(text, &unused);
+}
+
+/* The URL of a hook may have a query: some services take a token there. */
+static const char *check_webhook(struct str text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if ((unsigned char)text.ptr[i] <= ' ' || (unsigned char)text.ptr[i] >= 0x7f)
+			return "it has a character that has no place in a URL";
+	return check_url(str_head(text, str_find(text, '?')));
+}
+
+/* A path inside the list of time zones, and nothing else. */
+static const char *check_zone(struct str text)
+{
+	if (str_starts(text, STR("right/")))
+		return "those zones count leap seconds";
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.ptr[i], lower = (char)(c | 0x20);
+		bool fine = (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '+';
+		if (!fine && (c != '/' || i == 0))
+			return "";
+	}
+	return NULL;
+}
+
 /* ---- tables ---- */
 
 #define AT(type, member) offsetof(struct type, member)
@@ -67,6 +97,8 @@ static const char *const level_names[] = {"error", "warn", "info", "debug", NULL
 static const char *const format_names[] = {"text", "json", NULL};
 const char *const target_kind_names[] = {"auto",     "vllm",   "llamacpp", "ollama",
 					 "lmstudio", "sglang", "openai",   NULL};
+
+const char *const webhook_kind_names[] = {"auto", "ntfy", "discord", "slack", "json", NULL};
 
 static const struct field log_fields[] = {
 	{"level", FIELD_CHOICE, AT(settings_log, level), .standard = "info", .choices = level_names,
@@ -116,6 +148,83 @@ static const struct field ceiling_fields[] = {
 };
 static const struct field_table ceiling_table =
 	FIELD_TABLE(ceiling_fields, struct settings_ceilings);
+
+#define TOKENS_MAX INT64_C(1000000000000)
+#define DOLLAR     INT64_C(1000000000) /* nano-dollars */
+#define PRICE_MAX  (1000000 * DOLLAR)
+
+static const struct field limits_fields[] = {
+	{"rpm", FIELD_INT, AT(limits_conf, rpm), .standard = "0", .standard_note = "no limit", .min = 0, .max = TOKENS_MAX, .off = true,
+	 .help = "Requests a minute."},
+	{"tpm", FIELD_INT, AT(limits_conf, tpm), .standard = "0", .standard_note = "no limit", .min = 0, .max = TOKENS_MAX, .off = true,
+	 .help = "Tokens a minute, of prompts and answers together."},
+	{"concurrency", FIELD_INT, AT(limits_conf, concurrency), .standard = "0", .standard_note = "no limit", .min = 0, .max = 1000000,
+	 .off = true, .help = "Requests at the same time."},
+	{"budget", FIELD_STR_LIST, AT(limits_conf, budgets), .min = 1, .max = 64, .check = check_budget,
+	 .expects = "a budget such as 1M/day, $20/month or $100/total (or a list of them)",
+	 .help = "What may be used: tokens (`200k`, `1.5M`, `2G`) or dollars (`$2.50`), for each `/day`, `/week` (from Monday on), `/month`, "
+		 "or once (`/total`, or nothing behind the amount). Tokens and dollars may have one for each of these; all of them hold. "
+		 "Budgets in dollars refuse models without a price."},
+	{"soft", FIELD_BOOL, AT(limits_conf, soft), .standard = "off",
+	 .help = "Off: a request is let in only where its budgets hold it at its largest, so that none is ever passed. On: while anything is "
+		 "left, so that the last request may go over."},
+};
+static const struct field_table limits_table = FIELD_TABLE(limits_fields, struct limits_conf);
+
+static const struct field price_fields[] = {
+	{"input", FIELD_MONEY, AT(price_conf, input), .max = PRICE_MAX, .help = "Dollars for a million tokens of prompts; 0 is free."},
+	{"output", FIELD_MONEY, AT(price_conf, output), .max = PRICE_MAX,
+	 .help = "Dollars for a million tokens of answers, thinking included; 0 for models that give none, such as those for embeddings."},
+	{"cached", FIELD_MONEY, AT(price_conf, cached), .max = PRICE_MAX, .standard_note = "`input`",
+	 .help = "Dollars for a million tokens of prompts that the target had in its cache."},
+};
+static const struct field_table price_table = FIELD_TABLE(price_fields, struct price_conf);
+
+static const struct field electricity_fields[] = {
+	{"kwh", FIELD_MONEY, AT(electricity_conf, kwh), .max = 1000 * DOLLAR, .help = "Dollars for a kilowatt-hour."},
+	{"watts", FIELD_INT, AT(electricity_conf, watts), .min = 1, .max = 1000000,
+	 .help = "What the machine draws while it answers."},
+};
+static const struct field_table electricity_table = FIELD_TABLE(electricity_fields, struct electricity_conf);
+
+static const struct field ceiling_price_fields[] = {
+	{"input", FIELD_MONEY, AT(ceiling_price_conf, input), .max = PRICE_MAX, .help = "Dollars for a million tokens of prompts."},
+	{"output", FIELD_MONEY, AT(ceiling_price_conf, output), .max = PRICE_MAX, .help = "Dollars for a million tokens of answers."},
+};
+static const struct field_table ceiling_price_table = FIELD_TABLE(ceiling_price_fields, struct ceiling_price_conf);
+
+static const struct field prices_fields[] = {
+	{"local", FIELD_OBJECT, AT(prices_conf, local), .sub = &price_table,
+	 .help = "Of all models on local engines. Without it (and without `electricity`) they have no price; write 0 where they are free."},
+	{"electricity", FIELD_OBJECT, AT(prices_conf, electricity), .sub = &electricity_table,
+	 .help = "The price of the time that a local engine works on a request, besides `local`. Requests that share a machine each pay all "
+		 "of it."},
+	{"ceiling", FIELD_OBJECT, AT(prices_conf, ceiling), .sub = &ceiling_price_table,
+	 .help = "The price of models that have none otherwise; set it so high that none costs more. Without it, budgets in dollars refuse "
+		 "them."},
+};
+static const struct field_table prices_table = FIELD_TABLE(prices_fields, struct prices_conf);
+
+static const struct field webhook_fields[] = {
+	{"url", FIELD_SECRET, AT(webhook_conf, url), .literal = true, .check = check_webhook,
+	 .expects = "an http:// or https:// URL, env:NAME or file:PATH", .standard_note = "no webhook",
+	 .help = "Where warnings go: a budget is used up to 50, 80 or 100 %. Whoever knows such an address can write there, so it is never shown; "
+		 "it may also come from the environment or a file."},
+	{"kind", FIELD_CHOICE, AT(webhook_conf, kind), .standard = "auto", .choices = webhook_kind_names,
+	 .help = "What it is told: the message of ntfy, Discord or Slack, or a JSON object with all members. `auto` knows these services by "
+		 "the host of the URL, and takes `json` for all others."},
+};
+static const struct field_table webhook_table = FIELD_TABLE(webhook_fields, struct webhook_conf);
+
+static const struct field probation_fields[] = {
+	{"new_keys", FIELD_BOOL, AT(probation_conf, new_keys), .standard = "off",
+	 .help = "New keys begin on probation; it ends when somebody takes it from the key."},
+	{"budget", FIELD_STR_LIST, AT(probation_conf, budgets), .standard = "100k/day", .min = 1, .max = 64, .check = check_budget,
+	 .expects = "a budget such as 1M/day, $20/month or $100/total (or a list of them)", .help = "As in `limits`, for each key on probation."},
+	{"rpm", FIELD_INT, AT(probation_conf, rpm), .standard = "10", .min = 0, .max = TOKENS_MAX, .off = true,
+	 .help = "Requests a minute of each key on probation."},
+};
+static const struct field_table probation_table = FIELD_TABLE(probation_fields, struct probation_conf);
 
 static const struct field target_models_fields[] = {
 	{"include", FIELD_STR_LIST, AT(target_models, include), .standard_note = "all", .min = 1,
@@ -168,6 +277,9 @@ static const struct field target_fields[] = {
 	 .help = "Its own time-outs; see below."},
 	{"ca_file", FIELD_PATH, AT(target_conf, ca_file), .off = true,
 	 .help = "Certificates (PEM) to trust for this target besides the system's."},
+	{"price", FIELD_OBJECT, AT(target_conf, price), .sub = &price_table,
+	 .help = "Of all its models. Goes before `prices.local` and before the built-in list of cloud prices; the price of a model goes before "
+		 "it."},
 };
 static const struct field_table target_table = FIELD_TABLE(target_fields, struct target_conf);
 
@@ -191,6 +303,11 @@ static const struct field model_fields[] = {
 	 .sub = &model_target_table, .standard_note = "every target that lists the model",
 	 .expects = "target names, or {target, model}",
 	 .help = "Where it is served, best first. The next one is tried when one fails."},
+	{"limits", FIELD_OBJECT, AT(model_conf, limits), .sub = &limits_table, .help = "What all keys together may use of it."},
+	{"price", FIELD_OBJECT, AT(model_conf, price), .sub = &price_table, .help = "Its price, wherever it is served; goes before all others."},
+	{"max_output", FIELD_INT, AT(model_conf, max_output), .standard = "0", .standard_note = "not known", .min = 0, .max = 100000000,
+	 .off = true,
+	 .help = "The most tokens that one answer can have. Budgets set so much aside for a request that does not say `max_tokens` itself."},
 };
 static const struct field_table model_table = FIELD_TABLE(model_fields, struct model_conf);
 
@@ -238,12 +355,29 @@ static const struct field settings_fields[] = {
 	 .sub = &target_table,
 	 .help = "Engines and cloud addresses, besides those that are found; see below."},
 	{"models", FIELD_LIST, AT(settings, models), AT(settings, model_count), .sub = &model_table,
-	 .help = "Models with aliases or with an order of targets; all others need no entry. See "
-		 "below."},
+	 .help = "Models with aliases, an order of targets, limits or a price; all others need no "
+		 "entry. See below."},
+	{"time_zone", FIELD_STR, AT(settings, time_zone), .min = 1, .max = 64, .check = check_zone,
+	 .expects = "the name of a time zone such as Europe/Berlin", .standard_note = "the system's",
+	 .help = "Where the days, weeks and months of budgets begin. A change takes effect at the next start."},
+	{"state", FIELD_PATH, AT(settings, state), .standard_note = "`$STATE_DIRECTORY`, else `$XDG_STATE_HOME/valet`, else `~/.local/state/valet`",
+	 .expects = "the path of a folder",
+	 .help = "Keys and books; `--state` and `VALET_STATE` go before it. A relative path begins at the folder of the settings file. A change "
+		 "takes effect at the next start."},
+	{"limits", FIELD_OBJECT, AT(settings, limits), .sub = &limits_table,
+	 .help = "What all requests together may use, besides the limits of keys and models; see below."},
+	{"prices", FIELD_OBJECT, AT(settings, prices), .sub = &prices_table,
+	 .help = "What models cost that say nothing of it themselves. A model's price is the first of: `models[].price`, `targets[].price`, the "
+		 "built-in list for clouds, `prices.local` and `prices.electricity` for local engines, `prices.ceiling`. See below."},
+	{"webhook", FIELD_OBJECT, AT(settings, webhook), .sub = &webhook_table, .help = "Who is told when a budget runs out; see below."},
+	{"probation", FIELD_OBJECT, AT(settings, probation), .sub = &probation_table,
+	 .help = "Narrow limits for keys that have to prove themselves first; see below."},
+	{"journal_max", FIELD_BYTES, AT(settings, journal_max), .standard = "256MiB", .min = 16 << 20, .max = INT64_C(1) << 40,
+	 .help = "How large the journal may become while the database cannot take its records."},
 };
 const struct field_table settings_table = FIELD_TABLE(settings_fields, struct settings);
 
 _Static_assert(sizeof(enum auth_mode) == sizeof(int) && sizeof(enum target_kind) == sizeof(int) &&
-		       sizeof(enum log_level) == sizeof(int) &&
+		       sizeof(enum log_level) == sizeof(int) && sizeof(enum webhook_kind) == sizeof(int) &&
 		       sizeof(enum log_format) == sizeof(int),
 	       "FIELD_CHOICE writes an int");

@@ -80,7 +80,9 @@ static void write_request(struct buf *b, const struct url *url, struct str path,
 	BUF_ADD(b, "\r\nuser-agent: valet\r\naccept: */*\r\nconnection: close\r\n");
 	buf_adds(b, fields);
 	if (body.len > 0) {
-		BUF_ADD(b, "content-type: application/json\r\ncontent-length: ");
+		if (!str_istarts(fields, STR("content-type:")))
+			BUF_ADD(b, "content-type: application/json\r\n");
+		BUF_ADD(b, "content-length: ");
 		buf_addu(b, body.len);
 		BUF_ADD(b, "\r\n");
 	}

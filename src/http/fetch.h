@@ -23,10 +23,10 @@ struct fetch {
 	char *host;                /* what origin.host views */
 };
 
-/* GET, or POST of JSON with `body` where it is not empty. `url`: "http://host:port" or with a base path; `path` is
- * appended. `fields`: more lines "name: value\r\n" (a secret's Authorization …). `tls` may be NULL (then https fails with
- * a reason). A body over `max_body` bytes is no answer ("answer too large"). All is copied. `f` is zeroed memory
- * (mem_zero()); it stays in use until fetch_free(). */
+/* GET, or POST with `body` where it is not empty: JSON, unless `fields` begins with another "content-type:". `url`:
+ * "http://host:port" or with a base path; `path` is appended. `fields`: more lines "name: value\r\n" (a secret's
+ * Authorization …). `tls` may be NULL (then https fails with a reason). A body over `max_body` bytes is no answer
+ * ("answer too large"). All is copied. `f` is zeroed memory (mem_zero()); it stays in use until fetch_free(). */
 void fetch_start(struct fetch *f, struct loop *loop, struct tls_client *tls, const struct url *url, struct str path,
 		 struct str fields, struct str body, int64_t timeout_ms, size_t max_body, void (*done)(struct fetch *));
 /* Gives up or cleans up; `done` is not called any more. Frees `f`, at the latest at the end of the loop's turn. */

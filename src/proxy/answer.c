@@ -53,7 +53,36 @@ static void add_own(struct request *r, struct buf *b)
 {
 	BUF_ADD(b, "x-valet-target: valet\r\n");
 	add_line(b, STR("x-valet-model"), r->model ? r->model->name : STR("-"));
-	BUF_ADD(b, "x-valet-queue-ms: 0\r\n");
+}
+
+static void add_reset(struct buf *b, struct str name, int64_t us)
+{
+	buf_adds(b, name);
+	buf_addu(b, (uint64_t)((us + 999) / 1000));
+	BUF_ADD(b, "ms\r\n");
+}
+
+static void add_count(struct buf *b, struct str name, int64_t n)
+{
+	buf_adds(b, name);
+	buf_addu(b, n > 0 ? (uint64_t)n : 0);
+	BUF_ADD(b, "\r\n");
+}
+
+/* In OpenAI's words, for the tightest limit of each kind. */
+static void add_rates(const struct request *r, struct buf *b)
+{
+	const struct rate_view *requests = &r->rates[0], *tokens = &r->rates[1];
+	if (requests->limit) {
+		add_count(b, STR("x-ratelimit-limit-requests: "), requests->limit);
+		add_count(b, STR("x-ratelimit-remaining-requests: "), requests->remaining);
+		add_reset(b, STR("x-ratelimit-reset-requests: "), requests->reset_us);
+	}
+	if (tokens->limit) {
+		add_count(b, STR("x-ratelimit-limit-tokens: "), tokens->limit);
+		add_count(b, STR("x-ratelimit-remaining-tokens: "), tokens->remaining);
+		add_reset(b, STR("x-ratelimit-reset-tokens: "), tokens->reset_us);
+	}
 }
 
 struct str answer_fields(struct request *r, struct str content_type, struct str more)
@@ -70,6 +99,8 @@ struct str answer_fields(struct request *r, struct str content_type, struct str 
 		buf_adds(&b, a->place->lines);
 	else
 		add_own(r, &b);
+	add_count(&b, STR("x-valet-queue-ms: "), request_queue_ms(r));
+	add_rates(r, &b);
 	if (content_type.len)
 		add_line(&b, STR("content-type"), content_type);
 	add_cors(r, &b);
@@ -80,8 +111,9 @@ struct str answer_fields(struct request *r, struct str content_type, struct str 
 static const struct step *answer_whole(struct request *r, int status, struct str type, struct str body, struct str more)
 {
 	struct http_conn *c = r->conn;
-	struct str fields = answer_fields(r, type, more);
 	r->status = status;
+	request_book(r, body.len);
+	struct str fields = answer_fields(r, type, more);
 	r->committed = true;
 	r->bytes_out += body.len;
 	r->conn = NULL;

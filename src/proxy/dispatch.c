@@ -33,7 +33,7 @@ static void consider(const struct request *r, struct choice *best, const struct 
 	const struct catalog_target *t = place->target;
 	uint32_t in_flight = atomic_load_explicit(&t->state->in_flight, memory_order_relaxed);
 	bool down = atomic_load_explicit(&t->state->up, memory_order_relaxed) == ENGINE_DOWN;
-	if (!(t->operations & OP_BIT(r->op->op)) || was_tried(r, place))
+	if (!(t->operations & OP_BIT(r->op->op)) || was_tried(r, place) || (r->key && r->key->local_only && !t->local))
 		return;
 	if (t->max_concurrency && in_flight >= t->max_concurrency) {
 		best->full = true;
@@ -56,8 +56,19 @@ static struct choice choose(struct request *r)
 	return best;
 }
 
+static bool has_local_place(const struct catalog_model *m)
+{
+	for (uint32_t i = 0; i < m->place_count; i++)
+		if (m->places[i].target->local)
+			return true;
+	return false;
+}
+
 static const struct step *no_target(struct request *r, bool full)
 {
+	if (r->key && r->key->local_only && !has_local_place(r->model))
+		return request_failf(r, ERROR_MODEL_NOT_ALLOWED, "the key '%.*s' is for local models only, and '%.*s' has no local target",
+				     STR_ARG(r->key->name), STR_ARG(r->model->name));
 	if (r->attempt_count > 0 && r->error != ERROR_NONE)
 		return STEP_FAIL; /* the last attempt's error says more */
 	if (full) {
@@ -202,7 +213,8 @@ static void begin_sending(struct request *r, struct origin *o, const struct cata
 {
 	struct buf head;
 	size_t length;
-	int n = body_parts(&r->facts, r->conn->body, place->model, r->hide_usage, &r->arena, r->parts + 1, &length);
+	struct body_changes changes = {place->model, r->hide_usage, r->output_cap};
+	int n = body_parts(&r->facts, r->conn->body, &changes, &r->arena, r->parts + 1, &length);
 	buf_init(&head, 2 * HTTP_MAX_HEAD);
 	head.ptr = r->worker->fields; /* borrowed: a head always fits, see WORKER_FIELDS */
 	head.cap = head.max = WORKER_FIELDS;

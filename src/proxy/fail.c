@@ -78,7 +78,11 @@ void fail_body(struct request *r, struct buf *out)
 
 static struct str retry_fields(struct request *r)
 {
-	if (r->retry_after_ms < 0 || !error_rows[r->error].elsewhere)
+	if (r->error == ERROR_INSUFFICIENT_QUOTA || r->error == ERROR_REQUEST_STOPPED)
+		return STR("x-should-retry: false\r\n"); /* SDKs would try a 429 or a 503 again */
+	if (r->error == ERROR_INVALID_API_KEY)
+		return STR("www-authenticate: Bearer\r\n");
+	if (r->retry_after_ms < 0 || (!error_rows[r->error].elsewhere && r->error != ERROR_LEDGER_UNAVAILABLE))
 		return STR_NONE;
 	return arena_printf(&r->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n", (long long)((r->retry_after_ms + 999) / 1000),
 			    (long long)r->retry_after_ms);
@@ -100,6 +104,7 @@ static const struct step *fail_whole(struct request *r)
 static const struct step *fail_inside(struct request *r)
 {
 	struct http_conn *c = r->conn;
+	request_book(r, 0);
 	r->conn = NULL;
 	if (r->as_events) {
 		struct buf event;

@@ -1,6 +1,7 @@
 /* intake.c - AUTH: may this be asked here at all. ADMIT: what is asked; and the answers that are Valet's own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "http/url.h"
 #include "proxy/answer.h"
 #include "proxy/worker.h"
@@ -55,23 +56,66 @@ static void find_operation(struct request *r)
 		r->op = &operations[op];
 }
 
+/* Where no key is needed, a page that the operator happens to open must not spend the GPU. */
+static const struct step *guard(struct request *r, struct str host, bool preflighted)
+{
+	if (r->catalog->guard && !host_is_ours(r->worker, host))
+		return request_failf(r, ERROR_ORIGIN_NOT_ALLOWED, "this listener serves this machine only, not the host '%.*s'",
+				     STR_ARG(str_head(host, 100)));
+	if (!preflighted && r->origin.len && !answer_origin_allowed(r->catalog, r->origin) && !same_origin(r->origin, host))
+		return request_failf(r, ERROR_ORIGIN_NOT_ALLOWED, "the origin '%.*s' is not listed in 'cors'",
+				     STR_ARG(str_head(r->origin, 100)));
+	return NULL;
+}
+
+/* OpenAI's way, Anthropic's, Azure's. */
+static struct str presented_key(const struct http_head *h)
+{
+	struct str value = http_head_get(h, STR("authorization"));
+	if (str_istarts(value, STR("bearer ")))
+		return str_trim(str_skip(value, 7));
+	value = http_head_get(h, STR("x-api-key"));
+	return value.len ? value : http_head_get(h, STR("api-key"));
+}
+
+static const struct step *check_key(struct request *r, const struct http_head *h)
+{
+	struct str given = presented_key(h);
+	const char *why = NULL;
+	switch (keyring_find(r->catalog->keys, given, clock_wall_us() / 1000000, &r->key)) {
+	case KEY_FINE:
+		return NULL;
+	case KEY_REVOKED:
+		why = "this API key was revoked";
+		break;
+	case KEY_EXPIRED:
+		why = "this API key has expired";
+		break;
+	default:
+		why = given.len ? "incorrect API key" : "no API key: send one as 'Authorization: Bearer vk_...'; the operator makes them with 'valet key create NAME'";
+		break;
+	}
+	r->key = NULL; /* nothing is counted for it */
+	count(&r->worker->metrics.keys_refused);
+	return request_fail(r, ERROR_INVALID_API_KEY, str_from(why));
+}
+
 const struct step *step_auth(struct request *r)
 {
 	const struct http_head *h = r->conn->head;
-	struct str host = http_head_get(h, STR("host"));
+	struct str host = http_head_get(h, STR("host")), origin = http_head_get(h, STR("origin"));
 	find_operation(r);
-	struct str origin = http_head_get(h, STR("origin"));
 	r->origin = arena_dup(&r->arena, origin.len <= ORIGIN_MAX ? origin : STR("(too long)")); /* it is echoed where it is allowed */
 	bool harmless = r->op && (r->op->op == OP_HEALTH || r->op->op == OP_READY);
-	if (r->catalog->guard && !harmless && !host_is_ours(r->worker, host))
-		return request_failf(r, ERROR_ORIGIN_NOT_ALLOWED, "this listener serves this machine only, not the host '%.*s'",
-				     STR_ARG(str_head(host, 100)));
-	if (h->method == METHOD_OPTIONS)
-		return preflight(r);
-	if (r->origin.len && !harmless && !answer_origin_allowed(r->catalog, r->origin) && !same_origin(r->origin, host))
-		return request_failf(r, ERROR_ORIGIN_NOT_ALLOWED, "the origin '%.*s' is not listed in 'cors'",
-				     STR_ARG(str_head(r->origin, 100)));
-	return STEP_ADMIT;
+	bool preflighted = h->method == METHOD_OPTIONS;
+	const struct step *refused = NULL;
+	if (!harmless && !r->catalog->keys_needed)
+		refused = guard(r, host, preflighted);
+	else if (!harmless && !preflighted && !(r->op && r->op->op == OP_METRICS)) /* /metrics wants the admin key */
+		refused = check_key(r, h);
+	if (refused)
+		return refused;
+	return preflighted ? preflight(r) : STEP_ADMIT;
 }
 
 /* ---- ADMIT: what Valet answers itself ---- */
@@ -101,6 +145,49 @@ static const struct step *no_such_model(struct request *r, struct str name)
 	return next;
 }
 
+/* `asked`: the name or alias that the client used. */
+static bool may_use(const struct request *r, const struct catalog_model *m, struct str asked)
+{
+	return !r->key || key_allows(r->key, m->name) || key_allows(r->key, asked);
+}
+
+static const struct step *not_allowed(struct request *r, struct str name)
+{
+	const struct step *next = request_failf(r, ERROR_MODEL_NOT_ALLOWED, "the key '%.*s' may not use the model '%.*s'", STR_ARG(r->key->name),
+						STR_ARG(str_head(name, 200)));
+	r->error_param = STR("model");
+	return next;
+}
+
+/* What the key may use, by name or by an alias. */
+static const struct step *admit_models(struct request *r)
+{
+	const struct catalog *c = r->catalog;
+	struct buf list;
+	if (!r->key || !r->key->rules || r->key->rules->models.count == 0)
+		return answer_json(r, 200, c->list_json, STR_NONE);
+	bool *allowed = mem_array(c->model_count + 1, sizeof(*allowed));
+	for (size_t i = 0; i <= c->names.mask; i++) {
+		const struct table_slot *slot = &c->names.slots[i];
+		if (slot->key.ptr && key_allows(r->key, slot->key))
+			allowed[(const struct catalog_model *)slot->value - c->models] = true;
+	}
+	buf_init(&list, 64 << 20);
+	BUF_ADD(&list, "{\"object\":\"list\",\"data\":[");
+	for (uint32_t i = 0, n = 0; i < c->model_count; i++) {
+		if (!allowed[i])
+			continue;
+		if (n++)
+			buf_addc(&list, ',');
+		buf_adds(&list, c->models[i].json);
+	}
+	BUF_ADD(&list, "]}");
+	const struct step *next = answer_json(r, 200, buf_str(&list), STR_NONE);
+	buf_release(&list);
+	free(allowed);
+	return next;
+}
+
 static const struct step *admit_model(struct request *r)
 {
 	struct buf id;
@@ -111,23 +198,17 @@ static const struct step *admit_model(struct request *r)
 	r->model = catalog_model(r->catalog, name);
 	if (!r->model)
 		return no_such_model(r, name);
+	if (!may_use(r, r->model, name))
+		return not_allowed(r, name);
 	return answer_json(r, 200, r->model->json, STR_NONE);
-}
-
-static struct str bearer(const struct http_head *h)
-{
-	struct str value = http_head_get(h, STR("authorization"));
-	if (str_istarts(value, STR("bearer ")))
-		return str_trim(str_skip(value, 7));
-	return http_head_get(h, STR("x-api-key"));
 }
 
 static const struct step *admit_metrics(struct request *r)
 {
 	struct worker *w = r->worker;
-	struct str key = str_from(w->admin_key), given = bearer(r->conn->head);
+	struct str key = w->admin_key, given = presented_key(r->conn->head);
 	if (key.len == 0)
-		return request_fail(r, ERROR_UNKNOWN_URL, STR("metrics are served on the admin listener; set VALET_ADMIN_KEY to have them here too"));
+		return request_fail(r, ERROR_UNKNOWN_URL, STR("metrics are served on the admin listener"));
 	if (!secret_same(given, key))
 		return request_fail(r, ERROR_INVALID_API_KEY, STR("the admin key is needed for this"));
 	if (r->own_answer.len)
@@ -140,7 +221,7 @@ static const struct step *admit_own(struct request *r)
 {
 	switch (r->op->op) {
 	case OP_MODELS:
-		return answer_json(r, 200, r->catalog->list_json, STR_NONE);
+		return admit_models(r);
 	case OP_MODEL:
 		return admit_model(r);
 	case OP_READY:
@@ -174,18 +255,22 @@ static const struct step *admit_body(struct request *r)
 
 static const struct step *admit_routed(struct request *r)
 {
+	if (r->catalog->books)
+		r->book_us = books_now_us(r->catalog->books);
 	const struct step *refused = admit_body(r);
 	if (refused)
 		return refused;
 	r->model = catalog_model(r->catalog, r->facts.model);
 	if (!r->model)
 		return no_such_model(r, r->facts.model);
+	if (!may_use(r, r->model, r->facts.model))
+		return not_allowed(r, r->facts.model);
 	if (!(r->model->operations & OP_BIT(r->op->op)))
 		return request_failf(r, ERROR_UNSUPPORTED_OPERATION, "no engine that has the model '%.*s' serves /v1%s",
 				     STR_ARG(r->model->name), r->op->path);
 	if (r->worker->draining)
 		return request_fail(r, ERROR_SHUTTING_DOWN, STR("the gateway is shutting down"));
-	return STEP_ROUTE;
+	return STEP_CLAIM;
 }
 
 const struct step *step_admit(struct request *r)

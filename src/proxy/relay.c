@@ -1,6 +1,6 @@
 /* relay.c - RELAY: the answer goes to the client as it comes, in one write for what one read brought.
  *
- * Four modes: raw bytes; a whole JSON answer, held until it is complete and then looked at once (up to HOLD_MAX, beyond that it passes);
+ * Four modes: raw bytes; a whole JSON answer, held until it is complete and then looked at once (up to ANSWER_HELD_MAX, beyond that it passes);
  * events of a stream, forwarded by whole events (relay_events.c); an error's body, collected for fail.c. The upstream pauses while the client
  * has more than STREAM_HIGH to read.
  *
@@ -88,6 +88,9 @@ bool relay_write(struct request *r, char *data, size_t len, bool roomy, int64_t 
 const struct step *relay_finish(struct request *r, char *data, size_t len, bool roomy, int64_t length)
 {
 	struct http_conn *c = r->conn;
+	if (!r->committed)
+		r->status = r->mode == RELAY_EVENTS ? 200 : r->upstream_status;
+	request_book(r, len);
 	if (!r->committed) {
 		commit(r, length, str_of(data, len));
 		r->conn = NULL;
@@ -183,7 +186,7 @@ static const struct step *relay_whole(struct request *r)
 			return finish_whole(r, r->data, len);
 		if (!buf_add(&r->hold, r->data, len))
 			return answer_invalid(r, "answered with more than can be held");
-		if (r->hold.len > HOLD_MAX && !r->rename)
+		if (r->hold.len > ANSWER_HELD_MAX && !r->rename)
 			return let_pass(r);
 	}
 	if (r->data_last || r->ended)

@@ -29,18 +29,24 @@ void request_begin(struct worker *w, struct http_conn *conn)
 	buf_init(&r->hold, EVENT_MAX);
 	timer_init(&r->timer, request_on_timer);
 	worker_new_id(w, r->id);
+	list_init(&r->waiting);
 	list_push_back(&w->requests, &r->link);
 	count(&w->metrics.http_requests);
 	count(&w->metrics.in_flight);
 	request_run(r);
 }
 
-/* What no step should have to check: a client that has left ends everything but settling. */
+/* What no step should have to check: a client that has left ends everything but settling; what the operator stops ends with an error. */
 static const struct step *checked(struct request *r)
 {
 	if (r->gone && r->step != STEP_SETTLE) {
 		r->error = ERROR_CLIENT_CLOSED;
 		return STEP_SETTLE;
+	}
+	if (r->stopped && r->step != STEP_SETTLE && r->step != STEP_FAIL) {
+		r->cut = r->upstream && r->part_next == r->part_count;
+		request_end_attempt(r, true);
+		return request_fail(r, ERROR_REQUEST_STOPPED, STR("the operator stopped this request"));
 	}
 	return r->step;
 }
@@ -94,6 +100,11 @@ struct attempt *request_attempt(struct request *r)
 bool request_may_retry(const struct request *r)
 {
 	return !r->committed && !r->gone && r->attempt_count < r->catalog->attempts && r->attempt_count < ATTEMPTS_MAX;
+}
+
+int64_t request_queue_ms(const struct request *r)
+{
+	return r->claim_us / 1000;
 }
 
 struct series *request_series(struct request *r)

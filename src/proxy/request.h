@@ -11,13 +11,15 @@
 #include "base/error.h"
 #include "dialect/body.h"
 #include "dialect/tap.h"
+#include "gate/books.h"
 #include "gate/catalog.h"
 #include "http/client.h"
 #include "http/server.h"
 
 #define REQUEST_STEPS(X) /* in the order of a request's life */ \
-	X(auth, AUTH)     /* intake.c: may this be asked here at all */ \
+	X(auth, AUTH)     /* intake.c: may this be asked here at all, and with which key */ \
 	X(admit, ADMIT)   /* intake.c: what is asked; Valet's own answers */ \
+	X(claim, CLAIM)   /* claim.c: limits and budgets; the first record in the journal */ \
 	X(route, ROUTE)   /* dispatch.c: the next target */ \
 	X(send, SEND)     /* dispatch.c: a connection, and the request on it */ \
 	X(head, HEAD)     /* judge.c: take the answer, try elsewhere, or give up */ \
@@ -40,7 +42,7 @@ extern const struct step STEP_DONE[1]; /* the request is over and its memory gon
 
 #define ATTEMPTS_MAX  4
 #define ERROR_BODY_MAX (64 * 1024)  /* bytes of an engine's error that are read */
-#define HOLD_MAX      (256 * 1024)  /* a whole JSON answer up to this is looked at before it goes out */
+#define ANSWER_HELD_MAX      (256 * 1024)  /* a whole JSON answer up to this is looked at before it goes out */
 #define TAIL_KEEP     (8 * 1024)    /* the end of a larger one that is looked at for usage */
 #define EVENT_MAX     (1 << 20)     /* one event of a stream */
 #define EVENT_WHOLE   (16 * 1024)   /* an event is held back until it is complete up to this size, if nothing in it is changed */
@@ -71,6 +73,28 @@ struct request {
 	struct arena arena;
 	struct list link;             /* in worker->requests */
 	char id[32];                  /* "req_…", NUL-terminated */
+
+	/* who asks, and what that is allowed to use */
+	const struct key *key;        /* NULL: none is needed */
+	struct claim claim;           /* given back by request_book() */
+	struct rate_view rates[2];    /* requests, tokens: for the answer's fields */
+	struct list waiting;          /* in worker->waiting, while CLAIM waits for others */
+	int64_t book_us;              /* book time of the claim; 0: nothing is to be written down */
+	int64_t claim_began_ms;       /* loop time; 0: not yet */
+	int64_t claim_until_ms;       /* granted, but not to begin before then */
+	int64_t output_cap;           /* tokens of an answer that targets are told; 0: none */
+	int64_t input_bound;          /* tokens of the prompt at most */
+	int64_t claim_us;             /* time spent in CLAIM */
+	uint32_t claim_scopes;        /* number of scopes that were asked */
+	uint32_t settle_room;         /* bytes set aside for its SETTLE */
+	uint64_t begin_seq;           /* its BEGIN in the worker's lane; 0: none */
+	bool reserved;                /* room for its SETTLE is set aside */
+	bool granted;                 /* the claim was granted; it may still be waiting for its time */
+	bool booked;                  /* request_book() has done its work */
+	bool announced;               /* books_wait() was called */
+	bool stopped;                 /* by the operator */
+	bool cut;                     /* and the target was at work on it */
+	bool budgeted;                /* a budget covers it */
 
 	/* what is asked */
 	struct body_facts facts;
@@ -123,9 +147,13 @@ struct request {
 
 	/* times (monotonic µs) and numbers */
 	struct timer timer;
-	int64_t began_us, sent_us, first_us, progress_ms, deadline_ms, beat_ms, total_ms;
+	int64_t began_us, sent_us, first_us, ended_us, progress_ms, deadline_ms, beat_ms, total_ms;
 	uint64_t bytes_in, bytes_out, events;
-	struct usage usage;
+	struct usage usage;           /* as the target tells it */
+	struct {
+		int64_t input, cached, output, cost; /* as it was settled */
+		enum source source;
+	} used;
 
 	bool running, again;
 };
@@ -148,6 +176,14 @@ struct series *request_series(struct request *r);
 
 extern const struct upstream_events request_upstream_events; /* dispatch.c */
 void request_on_timer(struct timer *t);                       /* dispatch.c */
+
+/* book.c: what was used is settled and written down, before the last byte goes to the client; at most once. `more`: bytes of the body that are
+ * about to be sent. */
+void request_book(struct request *r, size_t more);
+/* claim.c: CLAIM does not wait any more. */
+void claim_stop_waiting(struct request *r);
+/* Milliseconds that it waited before it went to a target. */
+int64_t request_queue_ms(const struct request *r);
 
 /* answer.c: the lines that every answer carries, and `more`; into the worker's buffer, valid until the next call. */
 struct str answer_fields(struct request *r, struct str content_type, struct str more);

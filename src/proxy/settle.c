@@ -129,6 +129,8 @@ static void log_facts(struct writer *w, struct request *r)
 	field_name(w, STR("op"), str_from(r->op ? r->op->name : "-"));
 	if (r->model || r->facts.model.len)
 		field_name(w, STR("model"), r->model ? r->model->name : r->facts.model);
+	if (r->key)
+		field_name(w, STR("key"), r->key->name);
 	if (a)
 		field_name(w, STR("target"), a->place->target->name);
 	field_number(w, STR("status"), r->error == ERROR_CLIENT_CLOSED ? 499 : r->status);
@@ -141,10 +143,16 @@ static void log_numbers(struct writer *w, struct request *r, int64_t now_us)
 	field_number(w, STR("ms"), (now_us - r->began_us) / 1000);
 	if (r->first_us)
 		field_number(w, STR("first_ms"), (r->first_us - r->sent_us) / 1000);
-	if (r->usage.known) {
-		field_number(w, STR("in"), r->usage.input);
-		field_number(w, STR("out"), r->usage.output);
+	if (r->used.source != SOURCE_NONE) {
+		field_number(w, STR("in"), r->used.input);
+		field_number(w, STR("out"), r->used.output);
+		if (r->used.cost)
+			field_number(w, STR("nanodollars"), r->used.cost);
+		if (r->used.source != SOURCE_UPSTREAM)
+			field_name(w, STR("by"), str_from(source_names[r->used.source]));
 	}
+	if (request_queue_ms(r))
+		field_number(w, STR("queue_ms"), request_queue_ms(r));
 	if (r->attempt_count > 1)
 		field_number(w, STR("attempts"), r->attempt_count);
 	field_number(w, STR("bytes"), (int64_t)r->bytes_out);
@@ -170,9 +178,11 @@ static bool is_quiet(const struct request *r)
 
 const struct step *step_settle(struct request *r)
 {
-	int64_t now_us = clock_mono_us();
+	request_book(r, 0);
+	int64_t now_us = r->ended_us;
 	request_end_attempt(r, r->error != ERROR_NONE);
 	timer_stop(&r->timer);
+	claim_stop_waiting(r);
 	count_request(r, now_us);
 	if (r->catalog->log_requests && log_wants(LOG_INFO) && !is_quiet(r))
 		log_request(r, now_us);

@@ -197,6 +197,22 @@ void worker_give_metrics(struct worker *w, const char *request_id, struct str te
 	mailbox_post(&w->loop, &m->message);
 }
 
+/* ---- requests that wait for others ---- */
+
+static void receive_wake(struct message *m)
+{
+	struct worker *w = CONTAINER_OF(m, struct worker, woken);
+	atomic_store(&w->wake_posted, false);
+	LIST_EACH(&w->waiting, at) /* a request that goes on leaves the list */
+		request_run(CONTAINER_OF(at, struct request, waiting));
+}
+
+void worker_wake(struct worker *w)
+{
+	if (!atomic_exchange(&w->wake_posted, true))
+		mailbox_post(&w->loop, &w->woken);
+}
+
 struct order {
 	struct message message;
 	struct worker *worker;
@@ -278,6 +294,8 @@ struct worker *worker_new(unsigned number, const struct worker_listen *listen, s
 	w->fields = mem_alloc(WORKER_FIELDS);
 	gethostname(w->hostname, sizeof(w->hostname) - 1);
 	list_init(&w->requests);
+	list_init(&w->waiting);
+	w->woken.receive = receive_wake;
 	timer_init(&w->drain, look_whether_done);
 	random_bytes(w->id_state, sizeof(w->id_state));
 	http_server_init(&w->server, &w->loop, &server_events, w);

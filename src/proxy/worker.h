@@ -37,6 +37,10 @@ struct worker {
 	struct metrics metrics;
 	struct series_table series;
 	struct list requests;       /* all that are under way */
+	struct list waiting;        /* those in CLAIM that wait for others to give something back */
+	struct lane *lane;          /* of the journal; NULL: nothing is written down */
+	struct message woken;       /* posted by worker_wake() */
+	_Atomic bool wake_posted;
 	uint32_t turn;              /* ties between targets are broken in turn */
 	uint64_t id_state[2];       /* of request ids */
 	char hostname[256];         /* this machine's */
@@ -49,7 +53,7 @@ struct worker {
 	void (*metrics_wanted)(void *user, struct worker *w, const char *request_id); /* answered by worker_give_metrics() */
 	void (*ended)(void *user); /* the thread is about to end */
 	void *user;
-	const char *admin_key;      /* NULL or empty: /metrics is not served here */
+	struct str admin_key;       /* empty: /metrics is not served here */
 };
 
 struct worker_listen {
@@ -63,6 +67,12 @@ void worker_set_catalog(struct worker *w, struct catalog *c);     /* any thread;
 void worker_drain(struct worker *w);                              /* any thread: no new clients; ends when all requests have ended */
 void worker_stop(struct worker *w);                               /* any thread: ends now */
 void worker_give_metrics(struct worker *w, const char *request_id, struct str text); /* any thread; copies */
+/* Any thread: something was given back that a waiting request may want. */
+void worker_wake(struct worker *w);
+/* Any thread: `give` is called on the worker's thread with a JSON object for each request that is under way, separated by commas. */
+void worker_list(struct worker *w, void (*give)(void *user, struct str rows), void *user);
+/* Any thread: stops the request of that id ("req_…") if it is this worker's; `done` is called on the worker's thread. */
+void worker_stop_request(struct worker *w, const char *id, void (*done)(void *user, bool found), void *user);
 void worker_join(struct worker *w);
 void worker_free(struct worker *w);
 /* Where connections to a target hang; made or remade as needed. NULL: TLS cannot be started, *why says. */

@@ -31,6 +31,7 @@ struct journal_io {
 	int (*sync_folder)(int fd);                           /* fsync */
 	int (*rename)(const char *from, const char *to);
 	void *(*map)(size_t length, int fd);                  /* MAP_FAILED */
+	const char *(*boot)(void);                            /* the machine's boot id */
 };
 
 struct journal_options {

@@ -51,7 +51,7 @@ struct record_begin {
 };
 
 struct record_settle {
-	uint64_t begin;          /* sequence of its BEGIN in the same lane; 0: none */
+	uint64_t begin;          /* its BEGIN, see settle_begin() below; 0: none */
 	int64_t began_us, ended_us; /* book time */
 	int64_t input, cached, output; /* tokens; cached is part of input */
 	int64_t cost, reference; /* nano-dollars; reference: what it would have cost in the cloud */
@@ -65,6 +65,21 @@ struct record_settle {
 	char id[RECORD_ID];
 	struct str model, target, op, error; /* error: its code, empty: none */
 };
+
+/* How a SETTLE names its BEGIN: by its sequence where both stand in one lane; what the recovery settles stands in lane 0, and has the number of the BEGIN's
+ * lane and one in the upper byte. */
+static inline uint64_t settle_begin(unsigned lane, uint64_t seq)
+{
+	return (uint64_t)(lane + 1) << 56 | seq;
+}
+static inline unsigned settle_begin_lane(unsigned settle_lane, uint64_t begin)
+{
+	return begin >> 56 ? (unsigned)(begin >> 56) - 1 : settle_lane;
+}
+static inline uint64_t settle_begin_seq(uint64_t begin)
+{
+	return begin & (((uint64_t)1 << 56) - 1);
+}
 
 struct record_lease {
 	int64_t leased;          /* from the window's beginning: so much may be spent of it */

@@ -1,7 +1,7 @@
 /* store.h - the database of a state folder: keys, what was used, and a row for each request. SQLite.
  *
  * FOLDER/valet.db holds keys, sums (`usage`: a row for each quarter of an hour, key, model and target; `totals`: for ever, by key and model), the newest
- * leases, and how far each lane of the journal has been applied. FOLDER/requests-YYYY-MM.db holds the rows of requests that began in that month (UTC)
+ * leases, BEGINs that are open for long, and how far each lane of the journal has been applied. FOLDER/requests-YYYY-MM.db holds the rows of requests that began in that month (UTC)
  * and how far it has got itself, so that each record is applied exactly once to each file whatever breaks between them. Rows of keys and sums carry a
  * CRC-32C, checked whenever they are read.
  *
@@ -16,8 +16,9 @@
 
 struct store;
 
-/* Makes the folder (0700) and the database where there is none, and checks both what SQLite can check and the checksums. NULL and a sentence in
- * `why` where it is damaged or cannot be used: then nothing was changed. */
+/* Makes the folder (0700) and the database where there is none, and checks both what SQLite can check and the checksums (of usage: the last 40 days; the
+ * files of requests are not looked into). NULL and a sentence in `why` where it is damaged or cannot be used: then nothing was changed. Refused as
+ * well: files of requests without valet.db, and a newer schema. */
 struct store *store_open(const char *folder, struct buf *why);
 void store_close(struct store *s); /* NULL is allowed */
 const char *store_why(const struct store *s);
@@ -33,21 +34,36 @@ struct stored_key {
 	struct str name;          /* unique among all */
 	struct str document;      /* JSON: what key_conf.h reads */
 };
-/* Inserts or replaces by serial; sets *serial. */
+/* Inserts or replaces by serial; sets *serial (may be NULL). On the disk when it returns, as are deletions and facts. */
 bool store_put_key(struct store *s, const struct stored_key *k, uint32_t *serial);
 bool store_delete_key(struct store *s, uint32_t serial); /* what it used stays */
 /* All keys by serial; texts are valid during the call. False also where a row's checksum is wrong. */
 bool store_each_key(struct store *s, void (*visit)(void *user, const struct stored_key *k), void *user);
+/* What keys and facts are written between the two is written at once (an import): all of it, or with `keep` false nothing. No feed in between. */
+bool store_group(struct store *s);
+bool store_group_end(struct store *s, bool keep);
 /* Small facts by name: last book time and the like. Empty where there is none; `out` is appended to. */
 bool store_put_fact(struct store *s, const char *name, struct str value);
 bool store_get_fact(struct store *s, const char *name, struct buf *out);
 
 /* ---- feeding ---- */
 
-/* Applies up to `max` records of the journal that were not yet; *applied says how many. Afterwards store_applied() may be dropped from the journal. */
+/* Applies up to `max` records of the journal that were not yet; *applied says how many were looked at (0: all is applied). False: nothing of the batch
+ * counts, and it may be tried again. After a start the journal is looked through from its oldest record, so feed until *applied is 0. The first call also
+ * compares journal and database: where records between the two are missing, it refuses. */
 bool store_feed(struct store *s, struct journal *j, size_t max, size_t *applied);
-/* The sequence up to which a lane is applied in every file. */
+/* Puts all that was applied on the disk, so that store_applied() moves up. */
+bool store_sync(struct store *s);
+/* The sequence up to which a lane may be dropped from the journal: applied in every file, on the disk, and without a BEGIN that could still be needed. */
 uint64_t store_applied(struct store *s, unsigned lane);
+/* The sequence up to which a lane is applied. */
+uint64_t store_fed(const struct store *s, unsigned lane);
+/* The newest book time of all that was ever applied (microseconds since 1970). */
+int64_t store_newest_us(const struct store *s);
+/* BEGINs without a SETTLE, of all that is applied. Payloads are valid during the call. */
+bool store_each_open(struct store *s, void (*visit)(void *user, unsigned lane, uint64_t seq, struct str payload), void *user);
+/* Tests: called before each commit with the file's name; false makes the commit fail. */
+void store_watch_commits(struct store *s, bool (*before)(void *user, const char *file), void *user);
 
 /* ---- what was used ---- */
 

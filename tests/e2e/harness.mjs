@@ -114,6 +114,12 @@ export function raw(port, bytes, { enough = () => false, limitMs = 10000 * slow,
   });
 }
 
+// The environment without what would point Valet at another's settings or state.
+const clean = () => Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('VALET_')));
+
+// Headers that carry a key.
+export const bearer = (secret) => ({ authorization: `Bearer ${secret}` });
+
 // Headers that make the simulated engine misbehave for one request: fault('status=503').
 export const fault = (what) => ({ 'x-sim-fault': what });
 
@@ -202,8 +208,44 @@ export class Valet {
   async launch() {
     const { args = [], env = {}, wait = true } = this.options;
     this.program = new Program('valet', path.join(build, 'valet'),
-      ['serve', '-c', this.file, '--state', path.join(this.dir, 'state'), ...args].map(String), { cwd: this.dir, env: { ...process.env, ...env } });
+      ['serve', '-c', this.file, '--state', path.join(this.dir, 'state'), ...args].map(String), { cwd: this.dir, env: { ...clean(), ...env } });
     if (wait) await this.ready();
+  }
+
+  get state() { return path.join(this.dir, 'state'); }
+
+  // `valet ARGS --state …` to its end: { code, stdout, stderr }.
+  cli(...args) {
+    return new Promise((resolve) => {
+      const child = spawn(path.join(build, 'valet'), [...args, '--state', this.state].map(String), { cwd: this.dir, env: clean(), stdio: ['ignore', 'pipe', 'pipe'] });
+      const result = { code: 127, stdout: '', stderr: '' };
+      child.stdout.setEncoding('utf8').on('data', (text) => { result.stdout += text; });
+      child.stderr.setEncoding('utf8').on('data', (text) => { result.stderr += text; });
+      child.on('error', (error) => { result.stderr += error.message; resolve(result); });
+      child.on('close', (code) => resolve({ ...result, code }));
+    });
+  }
+
+  // The same, which must succeed; its --json output as a value.
+  async json(...args) {
+    const { code, stdout, stderr } = await this.cli(...args, '--json');
+    assert.equal(code, 0, `valet ${args.join(' ')}: ${stderr}${stdout}`);
+    return JSON.parse(stdout);
+  }
+
+  // Makes a key; its secret.
+  async key(name, ...args) {
+    const { code, stdout, stderr } = await this.cli('key', 'create', name, '--quiet', ...args);
+    assert.equal(code, 0, stderr + stdout);
+    return stdout.trim();
+  }
+
+  // A call of the admin API with the admin secret.
+  async api(method, where, body) {
+    const secret = this.options.env?.VALET_ADMIN_KEY ?? fs.readFileSync(path.join(this.state, 'admin.key'), 'utf8').trim();
+    const answer = await fetch(this.admin + where, { method, headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+      body: body === undefined ? undefined : JSON.stringify(body) });
+    return { status: answer.status, body: await answer.json() };
   }
 
   ready() {

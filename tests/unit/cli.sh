@@ -7,8 +7,14 @@ valet="$(realpath "$1")"
 example="$(realpath "$2")"
 failures=0
 dir="$(mktemp -d "${TMPDIR:-/tmp}/valet-cli.XXXXXX")" || exit 1
-trap 'rm -rf "$dir"' EXIT
-unset VALET_CONFIG
+server=
+stop_server() {
+	[ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null
+	server=
+}
+trap 'stop_server; rm -rf "$dir"' EXIT
+unset VALET_CONFIG VALET_ADMIN VALET_ADMIN_KEY
+export VALET_STATE="$dir/state"
 cd "$dir" || exit 1
 
 fail() {
@@ -60,6 +66,20 @@ for command in $commands; do
 	complains "valet $command: "
 	quiet
 done
+expect 0 key
+below="$(printf '%s\n' "$out" | sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p')"
+[ "$(printf '%s\n' "$below" | wc -l)" -ge 8 ] || fail "few commands below key: $below"
+for command in $below; do
+	expect 0 key "$command" --help
+	says "usage: valet key $command"
+	says '--help'
+	one="$out"
+	expect 0 help key "$command"
+	[ "$out" = "$one" ] || fail "valet help key $command is not valet key $command --help"
+	expect 2 key "$command" --no-such-option
+	complains "valet key $command: "
+	quiet
+done
 expect 0 --version
 case $out in 'valet '[0-9]*.[0-9]*.[0-9]*) ;; *) fail "version: $out" ;; esac
 version="$out"
@@ -89,9 +109,34 @@ complains 'unexpected argument "two"'
 expect 2 serve --lisen 127.0.0.1:1
 complains 'did you mean --listen?'
 expect 2 reference
-complains 'settings, errors, metrics, cli'
+complains 'settings, errors, metrics, cli, admin-api'
 expect 2 reference everything
 expect 2 version now
+expect 2 key crate
+complains 'there is no command "crate"; did you mean create?'
+expect 2 help key nothing
+complains 'valet key --help lists them'
+expect 2 key create
+complains 'expected the name of a key'
+expect 2 key create one two
+expect 2 key create one --bugdet 5
+complains 'did you mean --budget?'
+expect 2 key create one --model-rpm qwen
+complains '--model-rpm: expected GLOB=N, found "qwen"'
+expect 2 key create one --budget none --budget 5
+expect 2 key update one
+complains 'expected at least one option'
+expect 2 key delete one
+complains 'expected --yes'
+expect 2 usage --by moon
+complains 'found "moon"'
+expect 2 usage --json --csv
+expect 2 live stop
+complains 'valet live lists the ids'
+expect 2 live go
+expect 1 recover --state missing
+complains 'expected a state folder'
+[ ! -e state ] || fail 'a wrong command line made a state folder'
 
 # ---- check ----
 
@@ -131,10 +176,177 @@ expect 0 check
 says 'fine'
 expect 0 check -- good.yaml
 
+# ---- keys, usage, recover: on the folder itself, and then through a server ----
+
+# told NAME: what `key show NAME` says behind that label.
+told() { printf '%s\n' "$out" | sed -n "s/^$1  *//p"; }
+is_secret() { printf '%s' "$1" | grep -Eq '^vk_[0-9A-Za-z]{10}_[0-9A-Za-z]{40,}_[0-9A-Za-z]+$' || fail "no secret: $1"; }
+
+story() {
+	expect 0 key create "$1" --models 'qwen*,nomic*' --rpm 60 --budget 1M/month --budget '$5/week' --model-budget 'qwen-72b=100k/day' --tag team=home
+	says "The key $1 ("
+	says 'is not shown again'
+	says 'export OPENAI_BASE_URL=http://127.0.0.1:'
+	secret="$(printf '%s\n' "$out" | sed -n 's/.*OPENAI_API_KEY=//p')"
+	is_secret "$secret"
+	expect 1 key create "$1"
+	complains "$1"
+	expect 2 key create "$1-x" --rpm banana
+	complains '--rpm: expected a whole number'
+	expect 2 key create 'bad name'
+	complains 'valet key create: name: expected'
+	expect 0 key create "$1-batch" -q --class batch --expires 90d
+	is_secret "$out"
+	expect 0 key list
+	says 'NAME '
+	says '1M/month 0%/100%'
+	says 'qwen-72b=100k/day 0%/100%'
+	says "$1-batch"
+	expect 0 key list --json
+	is_json
+	case $out in *"$secret"* | *hash*) fail "key list --json shows too much: $out" ;; esac
+	expect 0 key show "$1"
+	[ "$(told state)" = active ] || fail "state: $out"
+	[ "$(told models)" = 'qwen*, nomic*' ] || fail "models: $out"
+	[ "$(told tags)" = 'team=home' ] || fail "tags: $out"
+	id="$(told id)"
+	expect 0 key update "$id" --budget none --models none --rpm off --max-wait off --local-only
+	[ "$(told models)" = all ] || fail "models after update: $out"
+	[ -z "$(told rpm)" ] || fail "rpm after update: $out"
+	case $out in *1M/month* | *week*) fail "budgets after update: $out" ;; esac
+	says '100k/day'
+	expect 0 key update "$1" --name "$1-new"
+	expect 1 key show "$1"
+	complains 'there is no key'
+	expect 1 key show "$1-nev"
+	complains "did you mean $1-new?"
+	expect 0 key rotate "$1-new" --overlap 1h
+	says 'The old one is valid until '
+	expect 0 key rotate "$1-new" --overlap 0s -q
+	is_secret "$out"
+	[ "$out" != "$secret" ] || fail 'the secret was not changed'
+	expect 2 key rotate "$1-new" --overlap soon
+	complains '--overlap: '
+	expect 0 key advise
+	says "$1-new"
+	expect 0 key advise "$1-new" --json
+	is_json
+	expect 0 key revoke "$1-batch"
+	expect 0 key show "$1-batch"
+	[ "$(told state)" = revoked ] || fail "state after revoke: $out"
+	expect 0 key delete "$1-batch" --yes
+	expect 1 key show "$1-batch"
+	for by in key model target day; do
+		expect 0 usage --by $by
+		says 'total'
+		says 'IN THE CLOUD'
+		expect 0 usage --by $by --since 24h --csv
+		says "$by,requests,errors,"
+		expect 0 usage --by $by --json
+		is_json
+	done
+	expect 0 usage --key "$1-new" --since 2020-01-01
+	expect 2 usage --since yesterday
+	complains '--since: '
+	expect 1 usage --key nobody
+	complains 'nobody'
+}
+
+story offline
+expect 1 live
+complains 'no server runs'
+expect 1 live stop req_1
+expect 0 recover
+says 'up to date'
+expect 0 recover --json
+is_json
+expect 0 recover --check
+says 'journal: whole'
+says 'books: whole'
+expect 0 recover --check --json
+is_json
+says '"whole":true'
+
+# serve LOG ARGUMENTS...: starts a server on the state folder and waits until it has said where it is.
+serve() {
+	local log="$1" tries=0
+	shift
+	"$valet" serve --state "$VALET_STATE" --listen 127.0.0.1:0 --discovery off "$@" >"$log" 2>&1 &
+	server=$!
+	until [ -s "$VALET_STATE/server.json" ]; do
+		tries=$((tries + 1))
+		if [ $tries -gt 200 ] || ! kill -0 "$server" 2>/dev/null; then
+			fail "the server does not run: $(cat "$log")"
+			return 1
+		fi
+		sleep 0.05
+	done
+}
+if serve server.log --admin-listen 127.0.0.1:0; then
+	story online
+	expect 0 key show offline-new
+	expect 0 live
+	says 'no requests in flight'
+	expect 0 live --json
+	is_json
+	expect 1 live stop req_000000000000000000000000
+	complains 'req_000000000000000000000000'
+	expect 1 recover --check
+	complains 'in use'
+	expect 1 recover
+	VALET_ADMIN_KEY=wrong-secret expect 1 key list
+	complains 'refuses the admin secret'
+	address="$(sed -n 's/.*"admin": *"\([^"]*\)".*/\1/p' "$VALET_STATE/server.json")"
+	expect 0 key list --admin "$address"
+	VALET_STATE="$dir/other" expect 1 key list --admin "$address"
+	complains 'admin secret'
+	admin_key="$(cat "$VALET_STATE/admin.key")"
+	VALET_ADMIN="$address" VALET_STATE="$dir/other" VALET_ADMIN_KEY="$admin_key" expect 0 key list
+	says online-new
+	stop_server
+	expect 0 key list
+	says online-new
+	says offline-new
+	expect 1 key list --admin "$address"
+	complains "cannot reach the server's admin address"
+fi
+if serve silent.log --admin-listen off; then
+	expect 1 key list
+	complains 'no admin listener'
+	stop_server
+fi
+expect 0 recover --check
+mkdir -p elsewhere
+printf 'state: books\ntargets:\n  - {name: t, url: "http://127.0.0.1:1", secret: "env:NOT_SET_HERE"}\n' >elsewhere/valet.yaml
+VALET_STATE= expect 0 key list -c elsewhere/valet.yaml
+complains 'elsewhere/valet.yaml has mistakes'
+VALET_STATE= expect 1 key create one -c elsewhere/valet.yaml
+complains 'NOT_SET_HERE is not set'
+[ -e elsewhere/books/valet.db ] || fail 'the setting "state" does not say where the keys are'
+
+# ---- damage: seen, and left as it is ----
+
+printf 'not a database at all, but long enough to be read as one' | dd of="$VALET_STATE/valet.db" conv=notrunc bs=1 seek=0 2>/dev/null
+sum="$(cksum <"$VALET_STATE/valet.db")"
+expect 1 recover --check
+says 'store: DAMAGED'
+says 'newest copy of the whole folder'
+expect 1 recover --check --json
+is_json
+says '"whole":false'
+expect 1 recover
+complains 'valet.db'
+expect 1 key list
+complains 'valet.db'
+complains 'valet recover --check says'
+expect 1 key create one
+quiet
+[ "$sum" = "$(cksum <"$VALET_STATE/valet.db")" ] || fail 'a damaged database was changed'
+
 # ---- the example ----
 
 CLOUD_API_KEY=a-secret expect 0 check "$example"
-says 'fine: 0 errors, 0 warnings'
+says 'fine: 0 errors'
 CLOUD_API_KEY=a-secret expect 0 check "$example" --json
 is_json
 case $out in *a-secret*) fail 'the secret is shown' ;; esac

@@ -79,7 +79,7 @@ static struct str joined(const struct body_facts *facts, struct str body, const 
 	struct buf out;
 	size_t length, sum = 0;
 	buf_init(&out, 1 << 20);
-	int n = body_parts(facts, body, str_from(model), ask_usage, &arena, parts, &length);
+	int n = body_parts(facts, body, &(struct body_changes){str_from(model), ask_usage, 0}, &arena, parts, &length);
 	assert_in_range(n, 1, BODY_PARTS);
 	for (int i = 0; i < n; i++) {
 		assert_true(parts[i].iov_len > 0);
@@ -395,6 +395,78 @@ static void test_the_rest_is_kept(void **state)
 	assert_null(y);
 }
 
+/* ---- how long answer and prompt may be ---- */
+
+static void expect_capped(enum operation op, const char *body, int64_t cap, const char *want)
+{
+	struct iovec parts[BODY_PARTS];
+	struct str text = exact(body);
+	struct body_facts facts = take(op, text, "application/json");
+	size_t length;
+	struct buf out;
+	buf_init(&out, 1 << 16);
+	int n = body_parts(&facts, text, &(struct body_changes){STR("m"), true, cap}, &arena, parts, &length);
+	for (int i = 0; i < n; i++)
+		buf_add(&out, parts[i].iov_base, parts[i].iov_len);
+	assert_str(buf_str(&out), want);
+	buf_release(&out);
+}
+
+static void test_caps(void **state)
+{
+	expect_capped(OP_CHAT, "{\"model\":\"m\"," MESSAGES "}", 50, "{\"max_tokens\":50,\"model\":\"m\"," MESSAGES "}");
+	expect_capped(OP_CHAT, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":40}", 50, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":40}");
+	expect_capped(OP_CHAT, "{\"max_completion_tokens\":99,\"model\":\"m\"," MESSAGES ",\"max_tokens\":51}", 50,
+		      "{\"max_completion_tokens\":50,\"model\":\"m\"," MESSAGES ",\"max_tokens\":50}");
+	expect_capped(OP_CHAT, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":null}", 50, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":50}");
+	expect_capped(OP_CHAT, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":-1}", 50, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":50}");
+	expect_capped(OP_COMPLETIONS, "{\"stream\":true,\"model\":\"m\"}", 5,
+		      "{\"stream_options\":{\"include_usage\":true},\"max_tokens\":5,\"stream\":true,\"model\":\"m\"}");
+	expect_capped(OP_RESPONSES, "{\"model\":\"m\",\"max_output_tokens\":1000}", 7, "{\"model\":\"m\",\"max_output_tokens\":7}");
+	expect_capped(OP_EMBEDDINGS, "{\"model\":\"m\",\"input\":\"x\"}", 7, "{\"model\":\"m\",\"input\":\"x\"}");
+}
+
+static void test_what_the_client_lets_an_answer_have(void **state)
+{
+	static const struct {
+		enum operation op;
+		const char *body;
+		int64_t output, choices;
+	} cases[] = {
+		{OP_CHAT, "{\"model\":\"m\"," MESSAGES "}", 0, 1},
+		{OP_CHAT, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":10,\"n\":3}", 30, 3},
+		{OP_CHAT, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":10,\"max_completion_tokens\":20}", 20, 1},
+		{OP_CHAT, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":10,\"max_completion_tokens\":null}", 0, 1},
+		{OP_CHAT, "{\"model\":\"m\"," MESSAGES ",\"max_tokens\":0}", 0, 1},
+		{OP_COMPLETIONS, "{\"model\":\"m\",\"max_tokens\":10,\"n\":2,\"best_of\":5}", 50, 5},
+		{OP_RESPONSES, "{\"model\":\"m\",\"max_output_tokens\":9}", 9, 1},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct body_facts f = take(cases[i].op, exact(cases[i].body), "");
+		assert_int_equal(f.output, cases[i].output);
+		assert_int_equal(f.choices, cases[i].choices);
+		assert_false(f.continues);
+	}
+	assert_true(take(OP_RESPONSES, exact("{\"model\":\"m\",\"previous_response_id\":\"r\"}"), "").continues);
+	assert_false(take(OP_RESPONSES, exact("{\"model\":\"m\",\"previous_response_id\":null}"), "").continues);
+	refuse(OP_CHAT, "{\"model\":\"m\",\"max_output_tokens\":1,\"max_output_tokens\":2," MESSAGES "}", "", ERROR_DUPLICATE_PARAMETER, "max_output_tokens",
+	       "'max_output_tokens' stands more than once in the body");
+}
+
+static void test_the_bound_of_a_prompt(void **state)
+{
+	char *large = arena_alloc(&arena, 200001);
+	memset(large, 'A', 200000);
+	large[200000] = 0;
+	struct str text = arena_printf(&arena, "{\"model\":\"m\",\"messages\":[{\"content\":\"%s\"}]}", large);
+	assert_in_range(body_input_bound(text), 200000, 200200);
+	struct str image = arena_printf(&arena, "{\"content\":[{\"type\" : \"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,%s\"}},{\"type\":\"text\"}]}", large);
+	assert_in_range(body_input_bound(image), 8192, 8600); /* a picture, not 200,000 letters */
+	assert_in_range(body_input_bound(exact("{\"content\":[{\"type\":\"image\"},{\"type\":\"document\"}]}")), 16384, 16600);
+	assert_in_range(body_input_bound(exact("{\"type\"")), 1, 100);
+	assert_in_range(body_input_bound(exact("")), 1, 100);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -413,6 +485,9 @@ int main(void)
 		T(test_usage_asked_for),
 		T(test_usage_only_where_it_means_something),
 		T(test_the_rest_is_kept),
+		T(test_caps),
+		T(test_what_the_client_lets_an_answer_have),
+		T(test_the_bound_of_a_prompt),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,6 +33,8 @@ struct thing {
 	struct wheel spare;
 	struct wheel *wheels;
 	size_t wheel_count;
+	int64_t price, fee;
+	struct secret hook;
 };
 
 static const char *const colours[] = {"red", "green", NULL};
@@ -40,6 +42,11 @@ static const char *const colours[] = {"red", "green", NULL};
 static const char *check_list(struct str text)
 {
 	return str_eq(text, STR("bad")) ? "bad is bad" : NULL;
+}
+
+static const char *check_hook(struct str text)
+{
+	return str_starts(text, STR("http")) ? NULL : "";
 }
 
 static const struct field wheel_fields[] = {
@@ -76,6 +83,10 @@ static const struct field thing_fields[] = {
 	{"spare", FIELD_OBJECT, AT(spare), .sub = &spare_table, .help = "An object."},
 	{"wheels", FIELD_LIST, AT(wheels), AT(wheel_count), .sub = &wheel_table, .bare = true,
 	 .help = "A list of objects."},
+	{"price", FIELD_MONEY, AT(price), .min = 5, .max = 1000000000000, .help = "Money."},
+	{"fee", FIELD_MONEY, AT(fee), .standard = "0.5", .max = INT64_MAX, .off = true, .help = "More."},
+	{"hook", FIELD_SECRET, AT(hook), .literal = true, .check = check_hook, .expects = "a hook or env:NAME",
+	 .help = "A secret that may stand here."},
 };
 static const struct field_table thing_table = FIELD_TABLE(thing_fields, struct thing);
 
@@ -219,6 +230,9 @@ static void expect_standards(void)
 	assert_int_equal(thing.map.count, 0);
 	assert_int_equal(thing.spare.size, 5);
 	assert_int_equal(thing.wheel_count, 0);
+	assert_int_equal(thing.price, MONEY_NONE);
+	assert_int_equal(thing.fee, 500000000);
+	assert_true(secret_is_off(&thing.hook));
 }
 
 static void standards(void **state)
@@ -280,6 +294,79 @@ static void values(void **state)
 	assert_int_equal(thing.text.len, 0);
 }
 
+static void money(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t nanos;
+	} good[] = {{"price: 2.5\n", 2500000000}, {"price: $2.50\n", 2500000000}, {"price: \"$3\"\n", 3000000000},
+		    {"price: 0.00000002\n", 20},   {"price: 1000\n", 1000000000000}, {"price: 007\n", 7000000000}};
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_true(read_yaml(good[i].text));
+		assert_int_equal(thing.price, good[i].nanos);
+	}
+	assert_true(read_json("{\"price\":2.5,\"fee\":0.000000001}"));
+	assert_int_equal(thing.price, 2500000000);
+	assert_int_equal(thing.fee, 1);
+	assert_true(read_yaml("fee: off\n"));
+	assert_int_equal(thing.fee, 0);
+	assert_true(read_yaml("fee: 9223372036.854775807\n"));
+	assert_int_equal(thing.fee, INT64_MAX);
+	refuse("price: 0.000000004\n", "f:1:1: price: expected an amount of dollars such as 2.50, found \"0.000000004\" (it is too little)\n");
+	refuse("price: 1000.01\n", "f:1:1: price: expected an amount of dollars such as 2.50, found \"1000.01\" (it is too much)\n");
+	refuse("price: off\n", "f:1:1: price: expected an amount of dollars such as 2.50, found \"off\"\n");
+	refuse("price: -1\n", "f:1:1: price: expected an amount of dollars such as 2.50, found \"-1\"\n");
+	refuse("price: 1e3\n", "f:1:1: price: expected an amount of dollars such as 2.50, found \"1e3\"\n");
+	refuse("price: 0.0000000001\n", "f:1:1: price: expected an amount of dollars such as 2.50, found \"0.0000000001\"\n");
+	refuse("fee: [1]\n", "f:1:1: fee: expected an amount of dollars such as 2.50, or off, found a list\n");
+	refuse("fee: 9223372036.854775808\n",
+	       "f:1:1: fee: expected an amount of dollars such as 2.50, or off, found \"9223372036.854775808\"\n");
+	assert_false(read_json("{\"price\":1e2}"));
+	expect_report("f: price: expected an amount of dollars such as 2.50, found 1e2\n");
+}
+
+static void decimals(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned decimals;
+		int64_t value;
+	} good[] = {{"0", 0, 0}, {"12", 0, 12}, {"12", 3, 12000}, {"1.5", 1, 15}, {"1.05", 3, 1050}, {"9.223372036854775807", 18, INT64_MAX}};
+	static const struct {
+		const char *text;
+		unsigned decimals;
+	} bad[] = {{"", 3},   {".", 3},	 {"1.", 3},	{".1", 3},  {"1.5", 0},	 {"1.0005", 3}, {"-1", 3},
+		   {"+1", 3}, {"1 ", 3}, {"1.2.3", 3}, {"1,5", 3}, {"10", 18}, {"9.223372036854775808", 18}, {"99999999999999999999", 0}};
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		int64_t value = -1;
+		assert_true(field_parse_decimal(str_from(good[i].text), good[i].decimals, &value));
+		assert_int_equal(value, good[i].value);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		int64_t value = -1;
+		assert_false(field_parse_decimal(str_from(bad[i].text), bad[i].decimals, &value));
+		assert_int_equal(value, -1);
+	}
+}
+
+/* A secret that may stand in the file itself is checked like one that came from elsewhere, and shown as little. */
+static void literal_secrets(void **state)
+{
+	assert_true(read_yaml("hook: https://h/canary\n"));
+	assert_true(str_eq(secret_view(&thing.hook), STR("https://h/canary")));
+	setenv("VALET_TEST_HOOK", " https://h/x\n", 1);
+	assert_true(read_yaml("hook: env:VALET_TEST_HOOK\n"));
+	assert_true(str_eq(secret_view(&thing.hook), STR("https://h/x")));
+	setenv("VALET_TEST_HOOK", "ftp://canary", 1);
+	refuse("hook: env:VALET_TEST_HOOK\n", "f:1:1: hook: expected a hook or env:NAME\n");
+	unsetenv("VALET_TEST_HOOK");
+	refuse("hook: env:VALET_TEST_HOOK\n", "f:1:1: hook: the environment variable VALET_TEST_HOOK is not set\n");
+	refuse("hook: evn:canary\n", "f:1:1: hook: expected a hook or env:NAME\n");
+	refuse("hook: [https://canary]\n", "f:1:1: hook: expected a hook or env:NAME\n");
+	assert_true(read_yaml("hook: \"\"\n"));
+	expect_report("f:1:1: hook: warning: the secret is empty: none will be sent\n");
+}
+
 static void mistakes(void **state)
 {
 	refuse("number: 6\n", "f:1:1: number: expected a whole number from -5 to 5, found \"6\"\n");
@@ -320,13 +407,13 @@ static void mistakes(void **state)
 	       "f:1:1: colur: there is no such setting; did you mean colour?\n"
 	       "f:2:1: zzz: there is no such setting; expected one of text, path, number, time, "
 	       "bytes, "
-	       "flag, colour, secret, list, map, spare, wheels\n");
+	       "flag, colour, secret, list, map, spare, wheels, price, fee, hook\n");
 	refuse("spare: {siez: 1}\n",
 	       "f:1:9: spare.siez: there is no such setting; did you mean size?\n");
 	refuse("\"a\\e[2J\": x\n",
 	       "f:1:1: [\"a?[2J\"]: there is no such setting; expected one of text, "
 	       "path, number, time, bytes, flag, colour, secret, list, map, spare, "
-	       "wheels\n");
+	       "wheels, price, fee, hook\n");
 	refuse("[a]\n",
 	       "f:1:1: expected a mapping of settings, such as \"listen: 127.0.0.1:9300\"\n");
 	refuse("word\n",
@@ -469,6 +556,8 @@ static void reference(void **state)
 				   "called. |\n"
 				   "| `size` | a whole number from 1 to 99 | `7` | Large \\| "
 				   "small. |\n")) < out.len);
+	assert_true(str_search(buf_str(&out), STR("| `price` | an amount of dollars such as 2.50 | none | Money. |\n"
+						  "| `fee` | an amount of dollars such as 2.50, or off | `0.5` | More. |\n")) < out.len);
 	buf_release(&out);
 }
 
@@ -480,7 +569,8 @@ int main(void)
 		cmocka_unit_test(mistakes),   cmocka_unit_test(many_mistakes),
 		cmocka_unit_test(secrets),    cmocka_unit_test(nothing_leaks),
 		cmocka_unit_test(near_names), cmocka_unit_test(quoting),
-		cmocka_unit_test(reference),
+		cmocka_unit_test(reference),  cmocka_unit_test(money),
+		cmocka_unit_test(decimals),   cmocka_unit_test(literal_secrets),
 	};
 	return cmocka_run_group_tests(tests, begin, end);
 }

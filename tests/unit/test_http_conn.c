@@ -102,6 +102,8 @@ static void on_request(struct http_conn *c)
 		break_off(c, 100);
 	else if (str_eq(path, STR("/none")))
 		http_respond(c, 204, STR_NONE, STR_NONE);
+	else if (str_eq(path, STR("/type")))
+		http_respond(c, 200, STR_NONE, http_head_get(c->head, STR("content-type")));
 	else if (str_eq(path, STR("/relay")))
 		relay(c);
 	else if (str_eq(path, STR("/pump")))
@@ -1285,6 +1287,27 @@ static void check_fetch(struct fetch *f, int status, const char *what)
 	assert_int_equal(fetched, 1);
 }
 
+/* A body is JSON, unless the first of the fields says otherwise. */
+static void test_fetch_type(void **state)
+{
+	static const char *const cases[][2] = {
+		{"x: y\r\n", "application/json"},
+		{"", "application/json"},
+		{"Content-Type: text/plain\r\nx: y\r\n", "text/plain"},
+	};
+	char text[100];
+	struct url url;
+	snprintf(text, sizeof(text), "http://127.0.0.1:%u", port);
+	assert_null(url_parse(str_from(text), &url));
+	free_when_done = true;
+	for (size_t i = 0; i < 3; i++) {
+		struct fetch *f = mem_zero(sizeof(*f));
+		fetched = 0;
+		fetch_start(f, &loop, NULL, &url, STR("/type"), str_from(cases[i][0]), STR("{}"), 1000, 100, on_fetched);
+		check_fetch(f, 200, cases[i][1]);
+	}
+}
+
 static void test_fetch(void **state)
 {
 	for (int i = 0; i < 2; i++) {
@@ -1377,6 +1400,7 @@ int main(void)
 		cmocka_unit_test(test_relay_slow_client),
 		cmocka_unit_test(test_relay_cut),
 		cmocka_unit_test(test_fetch),
+		cmocka_unit_test(test_fetch_type),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

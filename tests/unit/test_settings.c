@@ -4,6 +4,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gate/settings.h"
 
+#include "base/yaml.h"
+#include "gate/books.h"
+#include "gate/price_of.h"
+
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -95,6 +99,24 @@ static void expect_defaults(const struct settings *s)
 	assert_int_equal(s->attempts, 3);
 	assert_int_equal(s->target_count, 0);
 	assert_int_equal(s->model_count, 0);
+	assert_int_equal(s->time_zone.len, 0);
+	assert_int_equal(s->state.len, 0);
+	assert_int_equal(s->limits.rpm, 0);
+	assert_int_equal(s->limits.tpm, 0);
+	assert_int_equal(s->limits.concurrency, 0);
+	assert_int_equal(s->limits.budgets.count, 0);
+	assert_false(s->limits.soft);
+	assert_int_equal(s->prices.local.input, MONEY_NONE);
+	assert_int_equal(s->prices.electricity.kwh, MONEY_NONE);
+	assert_int_equal(s->prices.electricity.watts, 0);
+	assert_int_equal(s->prices.ceiling.output, MONEY_NONE);
+	assert_true(secret_is_off(&s->webhook.url));
+	assert_int_equal(s->webhook.kind, WEBHOOK_AUTO);
+	assert_false(s->probation.new_keys);
+	assert_int_equal(s->probation.rpm, 10);
+	assert_int_equal(s->probation.budgets.count, 1);
+	assert_str(s->probation.budgets.items[0], "100k/day");
+	assert_int_equal(s->journal_max, 256 << 20);
 }
 
 static void defaults(void **state)
@@ -253,6 +275,60 @@ static void all_settings(void **state)
 	settings_free(s);
 }
 
+static void money_and_limits(void **state)
+{
+	setenv("VALET_TEST_HOOK", "https://hooks.example/secret?auth=x", 1);
+	struct settings *s = take("time_zone: UTC\n"
+				  "state: books\n"
+				  "limits: {rpm: 60, tpm: 1000000, concurrency: 8, budget: [1.5M/day, $20/month], soft: yes}\n"
+				  "prices:\n"
+				  "  local: {input: 0, output: 0.5, cached: 0}\n"
+				  "  electricity: {kwh: 0.30, watts: 500}\n"
+				  "  ceiling: {input: 20, output: $100}\n"
+				  "webhook: {url: \"env:VALET_TEST_HOOK\", kind: ntfy}\n"
+				  "probation: {new_keys: on, budget: [10k/day, $1], rpm: off}\n"
+				  "journal_max: 16MiB\n"
+				  "targets: [{name: a, url: http://a, price: {input: 1, output: 2}}]\n"
+				  "models: [{name: m, limits: {rpm: off, budget: 0/day}, price: {input: 3, output: 4}, max_output: 8192}]\n",
+				  "");
+	assert_str(s->time_zone, "UTC");
+	assert_str(s->state, "books");
+	assert_int_equal(s->prices.local.input, 0);
+	assert_int_equal(s->prices.local.output, 500000000);
+	assert_int_equal(s->prices.electricity.kwh, 300000000);
+	assert_int_equal(s->prices.electricity.watts, 500);
+	assert_int_equal(s->prices.ceiling.output, 100000000000);
+	assert_str(secret_view(&s->webhook.url), "https://hooks.example/secret?auth=x");
+	assert_int_equal(s->webhook.kind, WEBHOOK_NTFY);
+	assert_true(s->probation.new_keys);
+	assert_int_equal(s->journal_max, 16 << 20);
+	assert_int_equal(s->targets[0].price.input, 1000000000);
+	assert_int_equal(s->targets[0].price.cached, MONEY_NONE);
+	assert_int_equal(s->models[0].price.output, 4000000000);
+	assert_int_equal(s->models[0].max_output, 8192);
+	struct limits l = settings_limits(&s->limits);
+	assert_int_equal(l.rpm, 60);
+	assert_int_equal(l.tpm, 1000000);
+	assert_int_equal(l.concurrency, 8);
+	assert_true(l.soft);
+	assert_int_equal(l.budget_count, 2);
+	assert_int_equal(l.budgets[0].amount, 1500000);
+	assert_int_equal(l.budgets[1].unit, UNIT_MONEY);
+	assert_int_equal(l.budgets[1].period, PERIOD_MONTH);
+	l = settings_limits(&s->models[0].limits);
+	assert_int_equal(l.budget_count, 1);
+	assert_int_equal(l.budgets[0].amount, 0);
+	l = settings_probation(&s->probation);
+	assert_int_equal(l.rpm, 0);
+	assert_int_equal(l.budget_count, 2);
+	settings_free(s);
+	s = take("limits: {budget: [1/day, 2/week, 3/month, 4, $1/day, $2/week, $3/month, $4]}\n", "");
+	assert_int_equal(settings_limits(&s->limits).budget_count, BUDGETS_MAX);
+	settings_free(s);
+	settings_free(take("webhook: {url: https://discord.example/api/webhooks/1/x}\n", ""));
+	unsetenv("VALET_TEST_HOOK");
+}
+
 /* ---- what is refused ---- */
 
 static const struct {
@@ -380,6 +456,41 @@ static const struct {
 	{"models: [{name: \" m\"}]\n",
 	 "valet.yaml:1:11: models[0].name: expected a text of 1 to 200 "
 	 "bytes, found \" m\" (it begins or ends with a space)\n"},
+	{"limits: {rpm: -1}\n", "valet.yaml:1:10: limits.rpm: expected a whole number from 0 to 1000000000000, or off, found \"-1\"\n"},
+	{"limits: {budget: [1M/dya, $1.0000000001, 1k]}\n",
+	 "valet.yaml:1:19: limits.budget[0]: expected a budget such as 1M/day, $20/month or $100/total (or a list of them), found \"1M/dya\" "
+	 "(expected /day, /week, /month or /total behind the amount)\n"
+	 "valet.yaml:1:27: limits.budget[1]: expected a budget such as 1M/day, $20/month or $100/total (or a list of them), found "
+	 "\"$1.0000000001\" (expected an amount such as 200k or 1.5M tokens, or $2.50 with at most nine decimals)\n"},
+	{"models:\n- name: m\n  limits:\n    budget: [1M/day, $1/day, 2k/day]\n",
+	 "valet.yaml:4:30: models[0].limits.budget[2]: expected one budget of tokens for a period, found a second one (day)\n"},
+	{"probation: {budget: [$1, $2/total]}\n",
+	 "valet.yaml:1:26: probation.budget[1]: expected one budget of dollars for a period, found a second one (total)\n"},
+	{"prices:\n  local: {input: 1}\n",
+	 "valet.yaml:2:3: prices.local: output is missing: a price has both input and output (0 where there is none)\n"},
+	{"prices: {ceiling: {output: 1}}\n",
+	 "valet.yaml:1:10: prices.ceiling: input is missing: a price has both input and output (0 where there is none)\n"},
+	{"prices: {local: {cached: 1}}\n",
+	 "valet.yaml:1:10: prices.local: input and output are missing: the price of cached input is not all of a price\n"},
+	{"prices: {electricity: {watts: 300}}\n", "valet.yaml:1:10: prices.electricity: kwh is missing: expected both kwh and watts\n"},
+	{"prices: {electricity: {kwh: 0}}\n", "valet.yaml:1:10: prices.electricity: watts is missing: expected both kwh and watts\n"},
+	{"targets: [{name: a, url: http://a, price: {input: free, output: 1}}]\n",
+	 "valet.yaml:1:36: targets[0].price: input is missing: a price has both input and output (0 where there is none)\n"
+	 "valet.yaml:1:44: targets[0].price.input: expected an amount of dollars such as 2.50, found \"free\"\n"},
+	{"models: [{name: m, price: {input: 1000001, output: 1}}]\n",
+	 "valet.yaml:1:20: models[0].price: input is missing: a price has both input and output (0 where there is none)\n"
+	 "valet.yaml:1:28: models[0].price.input: expected an amount of dollars such as 2.50, found \"1000001\" (it is too much)\n"},
+	{"models: [{name: m, max_output: -1}]\n",
+	 "valet.yaml:1:20: models[0].max_output: expected a whole number from 0 to 100000000, or off, found \"-1\"\n"},
+	{"time_zone: ../etc\n", "valet.yaml:1:1: time_zone: expected the name of a time zone such as Europe/Berlin, found \"../etc\"\n"},
+	{"webhook: {url: ftp://canary}\n", "valet.yaml:1:11: webhook.url: expected an http:// or https:// URL, env:NAME or file:PATH\n"},
+	{"webhook: {url: \"https://u:canary@h/\"}\n",
+	 "valet.yaml:1:11: webhook.url: expected an http:// or https:// URL, env:NAME or file:PATH (a user name or password does not belong in a "
+	 "URL)\n"},
+	{"webhook: {url: https://h, kind: slak}\n",
+	 "valet.yaml:1:27: webhook.kind: expected auto, ntfy, discord, slack or json, found \"slak\"; did you mean slack?\n"},
+	{"journal_max: 15MiB\n",
+	 "valet.yaml:1:1: journal_max: expected a size from 16MiB to 1024GiB, such as 512k, 64MiB or 1GB, found \"15MiB\"\n"},
 	{"a: &x 1\n", "valet.yaml:1:4: anchors (&name) are not supported\n"},
 	{"listen: a\nlisten: b\n",
 	 "valet.yaml:2:1: \"listen\" stands here a second time; it is in line 1 already\n"},
@@ -425,6 +536,98 @@ static void warnings(void **state)
 	warn("targets:\n- {name: a, url: http://x}\nmodels: [{name: m, targets: [a, a]}]\n",
 	     "valet.yaml:3:33: models[0].targets[1]: warning: the same as targets[0] of this "
 	     "model\n");
+	warn("prices: {local: {input: 1, output: 1, cached: 2}}\n",
+	     "valet.yaml:1:39: prices.local.cached: warning: cached input costs more than other input\n");
+	warn("webhook: {kind: slack}\n", "valet.yaml:1:11: webhook.kind: warning: it has no use without a url\n");
+}
+
+/* A host's list of zones is a folder of files; where there is none at all, only a warning says so. */
+static void time_zones(void **state)
+{
+	char folder[] = "/tmp/valet-test-XXXXXX", zone[64], report[256];
+	assert_non_null(mkdtemp(folder));
+	snprintf(zone, sizeof(zone), "%s/Middle", folder);
+	int fd = open(zone, O_CREAT | O_WRONLY, 0600);
+	assert_int_equal(write(fd, "TZif2", 5), 5);
+	close(fd);
+	setenv("TZDIR", folder, 1);
+	warn("time_zone: Middle\n", "");
+	warn("time_zone: UTC\n", "");
+	refuse("time_zone: Earth/Nowhere\n",
+	       "valet.yaml:1:1: time_zone: there is no time zone \"Earth/Nowhere\"; expected a name such as Europe/Berlin\n");
+	refuse("time_zone: right/Middle\n", "valet.yaml:1:1: time_zone: expected the name of a time zone such as Europe/Berlin, found "
+					    "\"right/Middle\" (those zones count leap seconds)\n");
+	fd = open(zone, O_TRUNC | O_WRONLY);
+	assert_int_equal(write(fd, "no", 2), 2);
+	close(fd);
+	refuse("time_zone: Middle\n", "valet.yaml:1:1: time_zone: there is no time zone \"Middle\"; expected a name such as Europe/Berlin\n");
+	unlink(zone);
+	rmdir(folder);
+	snprintf(report, sizeof(report),
+		 "valet.yaml:1:1: time_zone: warning: there is no list of time zones in %s (install tzdata): Valet starts only without this "
+		 "setting\n",
+		 folder);
+	warn("time_zone: Middle\n", report);
+	unsetenv("TZDIR");
+}
+
+/* ---- models without a price ---- */
+
+static void expect_unpriced(const char *yaml, const char *expected)
+{
+	struct arena arena;
+	struct yaml_fail fail;
+	struct buf out;
+	struct field_reader r = {.arena = &arena};
+	arena_init(&arena, 1024);
+	buf_init(&out, 1 << 20);
+	struct settings *s = settings_parse(str_from(yaml), STR("v"), NULL, 0, &r);
+	assert_non_null(s);
+	assert_int_equal(r.warnings, 0);
+	price_check(s, yaml_parse(&arena, str_from(yaml), &fail), &r);
+	for (const struct field_problem *p = r.problems; p; p = p->next)
+		field_problem_print(&out, STR("v"), p);
+	buf_addc(&out, '\0');
+	assert_string_equal(out.ptr, expected);
+	assert_int_equal(r.errors, 0);
+	settings_free(s);
+	buf_release(&out);
+	arena_release(&arena);
+}
+
+#define ADVICE "write models[].price, targets[].price or prices\n"
+
+static void unpriced(void **state)
+{
+	expect_unpriced("", "");
+	expect_unpriced("targets: [{name: a, url: http://gpu1, kind: vllm}]\n", "");
+	expect_unpriced("models: [{name: m}]\n", "v:1:11: models[0].name: warning: \"m\" has no price: budgets in dollars refuse it; " ADVICE);
+	expect_unpriced("models: [{name: m, price: {input: 0, output: 0}}]\n", "");
+	expect_unpriced("prices: {local: {input: 0, output: 0}}\nmodels: [{name: m}]\n", "");
+	expect_unpriced("prices: {electricity: {kwh: 1, watts: 1}}\nmodels: [{name: m}]\n", "");
+	expect_unpriced("prices: {ceiling: {input: 9, output: 9}}\ntargets: [{name: a, url: https://cloud.example}]\nmodels: [{name: m}]\n", "");
+	expect_unpriced("prices: {local: {input: 0, output: 0}}\n"
+			"targets: [{name: own, url: http://gpu1}, {name: far, url: https://cloud.example}]\n"
+			"models:\n- {name: m, targets: own}\n- {name: n, targets: [own, far]}\n- {name: o, targets: far}\n",
+			"v:2:43: targets[1].name: warning: models of far have no price: budgets in dollars refuse them; " ADVICE
+			"v:5:4: models[1].name: warning: \"n\" has no price at far: budgets in dollars refuse it; " ADVICE
+			"v:6:4: models[2].name: warning: \"o\" has no price: budgets in dollars refuse it; " ADVICE);
+	expect_unpriced("targets: [{name: far, url: https://cloud.example, price: {input: 1, output: 2}}]\nmodels: [{name: o, targets: far}]\n", "");
+	expect_unpriced("targets: [{name: far, url: https://cloud.example, models: {include: [x], rename: {x: y}}}]\n"
+			"models: [{name: y, price: {input: 1, output: 2}}]\n",
+			"");
+}
+
+/* At the clouds of the built-in list only what it does not have is worth a word. */
+static void unpriced_at_vendors(void **state)
+{
+	expect_unpriced("targets:\n- name: o\n  url: https://api.openai.com/v1\n  models:\n    include:\n    - gpt-4o\n    - gpt-99\n    - gpt-5*\n",
+			"v:7:7: targets[0].models.include[1]: warning: \"gpt-99\" has no price: budgets in dollars refuse it; " ADVICE);
+	expect_unpriced("targets: [{name: o, url: https://api.openai.com/v1}]\n"
+			"models: [{name: a, targets: [{target: o, model: gpt-4o}]}, {name: b, targets: [{target: o, model: gpt-99}]}]\n",
+			"v:2:61: models[1].name: warning: \"b\" has no price: budgets in dollars refuse it; " ADVICE);
+	expect_unpriced("discovery: off\ntargets: [{name: o, url: https://api.openai.com/v1}]\nmodels: [{name: gpt-4o}, {name: gpt-99}]\n",
+			"v:3:27: models[1].name: warning: \"gpt-99\" has no price: budgets in dollars refuse it; " ADVICE);
 }
 
 /* ---- the command line, files ---- */
@@ -538,7 +741,9 @@ int main(void)
 		cmocka_unit_test(origins),   cmocka_unit_test(all_settings),
 		cmocka_unit_test(refusals),  cmocka_unit_test(warnings),
 		cmocka_unit_test(overrides), cmocka_unit_test(files),
-		cmocka_unit_test(many),
+		cmocka_unit_test(many),	     cmocka_unit_test(money_and_limits),
+		cmocka_unit_test(time_zones), cmocka_unit_test(unpriced),
+		cmocka_unit_test(unpriced_at_vendors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,387 @@
+/* client.c - see client.h: finding the server, one HTTP request, and what to say when it does not answer.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/client.h"
+
+#include "admin/state.h"
+#include "cli/cli.h"
+#include "cli/print.h"
+#include "http/chunk.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { TIMEOUT_S = 10, HEAD_MAX = 64 * 1024, PATIENCE = 20 };
+#define ANSWER_MAX ((size_t)256 << 20)
+
+/* ---- the connection ---- */
+
+static int open_socket(const struct addrinfo *a)
+{
+	struct timeval limit = {TIMEOUT_S, 0};
+	int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (connect(fd, a->ai_addr, a->ai_addrlen) == 0)
+		return fd;
+	int error = errno == EINPROGRESS ? ETIMEDOUT : errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+/* A server that listens everywhere is reached at this machine's own address. */
+static void leave_wildcard(union address *a)
+{
+	if (a->any.sa_family == AF_INET && a->v4.sin_addr.s_addr == htonl(INADDR_ANY))
+		a->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	else if (a->any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr))
+		a->v6.sin6_addr = in6addr_loopback;
+}
+
+bool cli_find_address(struct cli_door *d, struct buf *why)
+{
+	struct addrinfo want = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+	struct str text = str_from(d->text), host;
+	uint16_t port;
+	char name[256];
+	if (str_istarts(text, STR("http://")))
+		text = str_skip(text, 7);
+	if (!address_split(text, &host, &port) || host.len >= sizeof(name)) {
+		buf_addf(why, "--admin: expected HOST:PORT, found \"%s\"", d->text);
+		return false;
+	}
+	if (!address_parse(host, port, &d->address)) {
+		snprintf(name, sizeof(name), "%.*s", STR_ARG(host));
+		int rc = getaddrinfo(name, NULL, &want, &found);
+		if (rc != 0 || found->ai_addrlen > sizeof(d->address)) {
+			buf_addf(why, "no address for \"%s\": %s", name, rc ? gai_strerror(rc) : "not an internet address");
+			return false;
+		}
+		memcpy(&d->address, found->ai_addr, found->ai_addrlen);
+		freeaddrinfo(found);
+		if (d->address.any.sa_family == AF_INET)
+			d->address.v4.sin_port = htons(port);
+		else
+			d->address.v6.sin6_port = htons(port);
+	}
+	leave_wildcard(&d->address);
+	address_text(&d->address, d->name, sizeof(d->name));
+	return true;
+}
+
+static int connect_to(const struct cli_door *d, struct buf *why)
+{
+	const struct addrinfo at = {
+		.ai_family = d->address.any.sa_family,
+		.ai_addr = (struct sockaddr *)(uintptr_t)&d->address.any,
+		.ai_addrlen = address_len(&d->address),
+	};
+	int fd = open_socket(&at);
+	if (fd < 0)
+		buf_addf(why, "cannot reach the server's admin address %s: %s", d->text, strerror(errno));
+	return fd;
+}
+
+static bool send_all(int fd, const struct buf *bytes)
+{
+	for (size_t at = 0; at < bytes->len;) {
+		ssize_t n = send(fd, bytes->ptr + at, bytes->len - at, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		at += (size_t)n;
+	}
+	return true;
+}
+
+/* ---- the answer ---- */
+
+struct head {
+	int status;
+	size_t begin;   /* of the body */
+	int64_t length; /* -1: not told */
+	bool chunked;
+};
+
+/* False: the head is not complete yet, or (status -1) is none. */
+static bool read_head(struct str all, struct head *out)
+{
+	size_t end = str_search(all, STR("\r\n\r\n"));
+	struct str rest = str_head(all, end), line;
+	int64_t status = -1;
+	*out = (struct head){.status = -1, .length = -1};
+	if (end == all.len)
+		return false;
+	out->begin = end + 4;
+	str_split(&rest, '\n', &line);
+	if (str_starts(line, STR("HTTP/1.")) && str_to_i64(str_head(str_skip(line, 9), 3), &status) && status >= 100 && status <= 599)
+		out->status = (int)status;
+	while (str_split(&rest, '\n', &line)) {
+		size_t colon = str_find(line, ':');
+		struct str name = str_head(line, colon), value = str_trim(str_skip(line, colon + 1));
+		if (str_ieq(name, STR("content-length")) && !str_to_i64(value, &out->length))
+			out->status = -1;
+		if (str_ieq(name, STR("transfer-encoding")))
+			out->chunked = str_ieq(value, STR("chunked"));
+	}
+	return true;
+}
+
+/* Reads until the answer is whole or the server closes. errno 0: it closed. */
+static bool receive(int fd, struct buf *all)
+{
+	struct head head;
+	for (;;) {
+		if (!buf_reserve(all, 16384)) {
+			errno = EFBIG;
+			return false;
+		}
+		ssize_t n = recv(fd, all->ptr + all->len, all->cap - all->len, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return false;
+		all->len += (size_t)n;
+		if (n == 0)
+			return true;
+		if (read_head(buf_str(all), &head) && head.length >= 0 && !head.chunked && all->len - head.begin >= (size_t)head.length)
+			return true;
+	}
+}
+
+/* The HTTP status, or -1: no whole answer stands in `all`. */
+static int take_answer(struct buf *all, struct buf *out)
+{
+	struct head head;
+	if (!read_head(buf_str(all), &head) || head.status < 0)
+		return -1;
+	char *body = all->ptr + head.begin;
+	size_t len = all->len - head.begin, used;
+	if (head.chunked) {
+		struct chunk_decoder decoder = {0};
+		if (chunk_decode(&decoder, body, len, &body, &len, &used) != CHUNK_END)
+			return -1;
+	} else if (head.length >= 0) {
+		if (len < (size_t)head.length)
+			return -1;
+		len = (size_t)head.length;
+	}
+	return buf_add(out, body, len) ? head.status : -1;
+}
+
+static const char *trouble_text(int error)
+{
+	return error == 0 ? "it closed the connection before the answer was whole"
+	       : error == EAGAIN || error == EWOULDBLOCK ? "no answer within 10 seconds" : strerror(error);
+}
+
+void cli_wipe(struct buf *b)
+{
+	if (b->ptr)
+		explicit_bzero(b->ptr, b->cap);
+	buf_release(b);
+}
+
+static int exchange(const struct cli_door *d, const struct buf *request, struct buf *out)
+{
+	struct buf all;
+	int fd = connect_to(d, out), status = -1;
+	if (fd < 0)
+		return -1;
+	buf_init(&all, ANSWER_MAX);
+	errno = 0;
+	bool fine = send_all(fd, request) && receive(fd, &all);
+	int error = fine ? 0 : errno;
+	if (fine)
+		status = take_answer(&all, out);
+	if (status < 0)
+		buf_addf(out, "the server at %s did not answer: %s", d->text, trouble_text(error));
+	cli_wipe(&all);
+	close(fd);
+	return status;
+}
+
+static bool is_header_text(struct str s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] <= ' ' || s.ptr[i] == 0x7f)
+			return false;
+	return true;
+}
+
+static int request_remote(const struct cli_door *d, const struct secret *secret, const char *method, struct str target, struct str body, struct buf *out)
+{
+	struct buf request;
+	struct str key = secret_view(secret);
+	if (!is_header_text(key)) {
+		BUF_ADD(out, "the admin secret has spaces or control characters; expected one word (look at $VALET_ADMIN_KEY)");
+		return -1;
+	}
+	buf_init(&request, body.len + HEAD_MAX);
+	buf_addf(&request, "%s %.*s HTTP/1.1\r\nhost: %s\r\nauthorization: Bearer %.*s\r\naccept: application/json\r\nconnection: close\r\n", method,
+		 STR_ARG(target), d->name, STR_ARG(key));
+	if (body.len || strcmp(method, "GET") != 0)
+		buf_addf(&request, "content-type: application/json\r\ncontent-length: %zu\r\n", body.len);
+	BUF_ADD(&request, "\r\n");
+	buf_adds(&request, body);
+	int status = exchange(d, &request, out);
+	cli_wipe(&request);
+	return status;
+}
+
+/* ---- which server ---- */
+
+/* Fills d->text where a server is to be asked. False and a sentence: one runs, but cannot be. Whoever holds the folder without an address may be a server
+ * that is starting, or a command that will be over soon. */
+static bool find_server(const struct cli_place *p, const char *folder, struct cli_door *d, struct buf *why)
+{
+	const char *given = p->admin ? p->admin : getenv("VALET_ADMIN");
+	struct buf announced;
+	bool running = false;
+	d->text[0] = 0;
+	if (given && *given) {
+		snprintf(d->text, sizeof(d->text), "%s", given);
+		return true;
+	}
+	buf_init(&announced, sizeof(d->text) - 1);
+	for (int i = 0; i < PATIENCE && !d->text[0] && (i == 0 || running); i++) {
+		if (i)
+			usleep(100000);
+		if (state_server(folder, &announced, &running))
+			snprintf(d->text, sizeof(d->text), "%.*s", STR_ARG(buf_str(&announced)));
+	}
+	buf_release(&announced);
+	if (!running || d->text[0])
+		return true;
+	buf_addf(why,
+		 "a server runs on %s, but it has no admin listener (admin_listen: off); "
+		 "expected one in its settings, or the server stopped",
+		 folder);
+	return false;
+}
+
+/* The secret of the folder stays on this machine: an address elsewhere needs $VALET_ADMIN_KEY. */
+static bool find_secret(const struct cli_door *d, bool given, const char *folder, struct secret *out, struct buf *why)
+{
+	const char *key = getenv("VALET_ADMIN_KEY");
+	if (given && !address_is_loopback(&d->address) && (!key || !*key)) {
+		buf_addf(why, "%s is not on this machine; expected its admin secret in $VALET_ADMIN_KEY", d->text);
+		return false;
+	}
+	return state_admin_key(folder, false, out, why);
+}
+
+static int ask_server(struct cli_door *d, bool given, const char *folder, const char *method, struct str target, struct str body, struct buf *out)
+{
+	struct secret secret = {0};
+	int status = -1;
+	if (cli_find_address(d, out) && find_secret(d, given, folder, &secret, out))
+		status = request_remote(d, &secret, method, target, body, out);
+	secret_release(&secret);
+	return status;
+}
+
+int cli_request(const struct cli_place *p, const char *method, struct str target, struct str body, struct buf *out)
+{
+	struct buf folder;
+	struct cli_door door;
+	const char *variable = getenv("VALET_ADMIN");
+	bool given = p->admin || (variable && *variable);
+	int status = -1;
+	buf_init(&folder, CLI_PATH_MAX);
+	if (!cli_folder(p, &folder)) {
+		BUF_ADD(out, "--state: the path is too long");
+	} else if (!find_server(p, folder.ptr, &door, out)) {
+		status = -1;
+	} else if (door.text[0]) {
+		cli_take_zone(p);
+		status = ask_server(&door, given, folder.ptr, method, target, body, out);
+	} else {
+		status = cli_request_local(p, folder.ptr, method, target, body, out);
+	}
+	buf_release(&folder);
+	return status;
+}
+
+/* ---- answers ---- */
+
+/* "model_rpm.qwen*: expected …" as "--model-rpm.qwen*: expected …": what the API calls a member is an option here; but a key's name is none. */
+static void add_message(struct buf *out, struct str message, struct str param)
+{
+	size_t dot = str_find(param, '.'), bracket = str_find(param, '[');
+	struct str member = str_head(param, dot < bracket ? dot : bracket);
+	if (member.len && str_starts(message, member) && !str_eq(member, STR("name"))) {
+		BUF_ADD(out, "--");
+		for (size_t i = 0; i < member.len; i++)
+			buf_addc(out, member.ptr[i] == '_' ? '-' : member.ptr[i]);
+		message = str_skip(message, member.len);
+	}
+	print_clean(out, message);
+}
+
+static int refuse(struct cli_answer *a, const char *command)
+{
+	const struct json *error = json_get(a->json, STR("error"));
+	struct str message = cli_text(a, error, "message"), param = cli_text(a, error, "param");
+	struct buf line;
+	buf_init(&line, 65536);
+	buf_addf(&line, "%s: ", command);
+	if (a->status == 401) {
+		BUF_ADD(&line, "the server refuses the admin secret; expected the one that it uses itself: "
+			       "$VALET_ADMIN_KEY, or admin.key in its state folder (--state)");
+	} else if (message.len) {
+		add_message(&line, message, param);
+	} else {
+		buf_addf(&line, "answered with HTTP status %d and nothing that Valet would say; is that Valet's admin address?", a->status);
+	}
+	fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&line)));
+	buf_release(&line);
+	return a->status == 400 ? CLI_USAGE : CLI_FAILED;
+}
+
+int cli_ask(const struct cli_place *p, const char *command, const char *method, struct str target, struct str body, struct cli_answer *out)
+{
+	*out = (struct cli_answer){.json = NULL};
+	arena_init(&out->arena, 4096);
+	buf_init(&out->body, ANSWER_MAX);
+	out->status = cli_request(p, method, target, body, &out->body);
+	if (out->status < 0) {
+		fprintf(stderr, "%s: %.*s\n", command, STR_ARG(buf_str(&out->body)));
+		return CLI_FAILED;
+	}
+	struct str text = out->body.len ? buf_str(&out->body) : STR("null");
+	out->json = json_parse(&out->arena, text, NULL);
+	if (out->status >= 400 || !out->json)
+		return refuse(out, command);
+	return CLI_DONE;
+}
+
+void cli_answer_release(struct cli_answer *a)
+{
+	cli_wipe(&a->body);
+	arena_release(&a->arena);
+}
+
+struct str cli_text(struct cli_answer *a, const struct json *object, const char *name)
+{
+	const struct json *m = json_get(object, str_from(name));
+	return m && m->type == JSON_STRING ? json_text(&a->arena, m) : STR_NONE;
+}
+
+int64_t cli_number(const struct json *object, const char *name)
+{
+	int64_t n = 0;
+	return json_i64(json_get(object, str_from(name)), &n) ? n : 0;
+}
+
+bool cli_flag(const struct json *object, const char *name)
+{
+	const struct json *m = json_get(object, str_from(name));
+	return m && m->type == JSON_BOOL && m->boolean;
+}

@@ -1,0 +1,105 @@
+/* catalog_govern.c - what governs requests, added to a catalog: keys, prices, limits of models and of the gateway. Control thread.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "gate/catalog.h"
+#include "gate/price_of.h"
+
+/* ---- prices ---- */
+
+static int64_t larger(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+static const struct target_conf *conf_of(const struct settings *s, struct str name)
+{
+	for (size_t i = 0; i < s->target_count; i++)
+		if (str_eq(s->targets[i].name, name))
+			return &s->targets[i];
+	return NULL;
+}
+
+/* Each part by itself, so that no place costs more than this for any usage. */
+static void take_dearest(struct price *dearest, const struct price *p, bool first)
+{
+	if (first) {
+		*dearest = *p;
+		return;
+	}
+	dearest->known &= p->known;
+	dearest->input = larger(dearest->input, p->input);
+	dearest->cached = larger(dearest->cached, p->cached);
+	dearest->output = larger(dearest->output, p->output);
+	dearest->per_second = larger(dearest->per_second, p->per_second);
+}
+
+static void set_prices(struct catalog *c, const struct settings *s, const struct target_conf *const *confs)
+{
+	for (uint32_t i = 0; i < c->model_count; i++) {
+		struct catalog_model *m = &c->models[i];
+		for (uint32_t k = 0; k < m->place_count; k++) {
+			struct catalog_place *p = &m->places[k];
+			const struct catalog_target *t = p->target;
+			bool ceiling = false;
+			p->price = price_for(s, confs[t - c->targets], t->local, t->host, m->name, p->model, &ceiling);
+			take_dearest(&m->dearest, &p->price, k == 0);
+		}
+		m->reference = price_reference(m->places[0].model);
+	}
+}
+
+/* ---- limits ---- */
+
+/* The settings have checked the texts. */
+static struct limits limits_of(const struct limits_conf *conf)
+{
+	struct limits l = {.rpm = conf->rpm, .tpm = conf->tpm, .concurrency = conf->concurrency, .soft = conf->soft};
+	for (size_t i = 0; i < conf->budgets.count && l.budget_count < BUDGETS_MAX; i++)
+		l.budget_count += budget_parse(conf->budgets.items[i], &l.budgets[l.budget_count]) == NULL;
+	return l;
+}
+
+static bool has_limits(const struct limits *l)
+{
+	return l->rpm || l->tpm || l->concurrency || l->budget_count;
+}
+
+/* A scope that had limits once keeps being counted, so that giving them back later finds true numbers. */
+static struct scope *govern_scope(struct books *books, struct str pattern, const struct limits *l)
+{
+	struct scope *s = has_limits(l) ? books_scope(books, 0, pattern) : NULL;
+	if (s)
+		books_set_limits(books, s, l);
+	return s;
+}
+
+static void set_models(struct catalog *c, const struct settings *s)
+{
+	for (size_t i = 0; i < s->model_count; i++) {
+		struct catalog_model *m = table_get(&c->names, s->models[i].name);
+		if (!m)
+			continue;
+		struct limits l = limits_of(&s->models[i].limits);
+		m->scope = govern_scope(c->books, m->name, &l);
+		m->max_output = s->models[i].max_output;
+	}
+}
+
+void catalog_govern(struct catalog *c, const struct settings *s, struct books *books, struct keyring *keys)
+{
+	const struct target_conf **confs = mem_array(c->target_count + 1, sizeof(*confs));
+	c->books = books;
+	c->keys = keys;
+	c->keys_needed = s->auth == AUTH_KEYS && (keyring_count(keys) > 0 || !c->guard);
+	for (uint32_t i = 0; i < c->target_count; i++) {
+		confs[i] = conf_of(s, c->targets[i].name);
+		c->targets[i].local = price_is_local(c->targets[i].kind, c->targets[i].host);
+	}
+	set_prices(c, s, confs);
+	if (books) {
+		struct limits l = limits_of(&s->limits);
+		set_models(c, s);
+		c->gateway = govern_scope(books, STR_NONE, &l);
+	}
+	free(confs);
+}

@@ -1,0 +1,286 @@
+/* claim.c - CLAIM: limits and budgets say yes, not yet, or no; then the request's BEGIN goes into the journal, before anything goes upstream.
+ *
+ * What is not possible now, but may be once others have given something back, waits in the worker's list until worker_wake(), or until its time is up.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "proxy/worker.h"
+#include "proxy/request.h"
+#include "store/journal.h"
+
+#define KEYLESS_WAIT_MS   2000
+#define LEASE_WAIT_MS     5000 /* for the disk; no policy */
+#define SETTLE_ROOM       320  /* bytes of a SETTLE without the model's name, see book.c */
+#define BYTES_PER_TOKEN   (3 * 256)
+#define SPOKEN_TOKENS     16384 /* of a transcription, which nothing caps */
+
+/* ---- what is asked for ---- */
+
+static bool gather(struct request *r, struct scope **scopes, uint32_t *count)
+{
+	const struct key_rules *rules = r->key ? r->key->rules : NULL;
+	uint32_t n = 0;
+	if (r->key)
+		scopes[n++] = r->key->scope;
+	for (uint32_t i = 0; rules && i < rules->model_rule_count; i++) {
+		if (!str_glob(rules->model_rules[i].pattern, r->model->name) && !str_glob(rules->model_rules[i].pattern, r->facts.model))
+			continue;
+		if (n == CLAIM_SCOPES - 2)
+			return false; /* rather refuse than forget one */
+		scopes[n++] = rules->model_rules[i].scope;
+	}
+	if (r->model->scope)
+		scopes[n++] = r->model->scope;
+	if (r->catalog->gateway)
+		scopes[n++] = r->catalog->gateway;
+	*count = n;
+	return true;
+}
+
+static int64_t guess_input(const struct request *r)
+{
+	uint32_t ratio = atomic_load_explicit(&r->model->places[0].learned->bytes_per_token, memory_order_relaxed);
+	int64_t guess = (int64_t)r->bytes_in * 256 / (ratio ? ratio : BYTES_PER_TOKEN) + 1;
+	return guess < r->input_bound ? guess : r->input_bound;
+}
+
+static int64_t bound_input(const struct request *r)
+{
+	int64_t bound = r->facts.form ? 1024 : body_input_bound(r->conn->body);
+	if (r->facts.continues) /* the rest of the conversation lies with the engine */
+		bound += r->model->context ? r->model->context : 131072;
+	return bound;
+}
+
+static int64_t longest_seconds(const struct catalog_model *m)
+{
+	int64_t ms = 0;
+	for (uint32_t i = 0; m->dearest.per_second && i < m->place_count; i++)
+		if (m->places[i].target->timeouts.total_ms > ms)
+			ms = m->places[i].target->timeouts.total_ms;
+	return (ms + 999) / 1000;
+}
+
+/* Tokens that the answer may have: what the client says, or nothing; never more than the key allows. */
+static void ask_output(struct request *r, struct ask *ask)
+{
+	const struct catalog_model *m = r->model;
+	int64_t most = r->key && r->key->rules ? r->key->rules->max_output : 0, choices = r->facts.choices;
+	if (r->facts.cap_name.len == 0) { /* no text comes out, or nobody can say how long it may be */
+		ask->output = r->op->op == OP_TRANSCRIPTIONS || r->op->op == OP_TRANSLATIONS ? SPOKEN_TOKENS : 0;
+		ask->output_default = OUTPUT_NONE;
+		return;
+	}
+	ask->output = r->facts.output;
+	if (most && (ask->output == 0 || ask->output > most * choices)) {
+		ask->output = most * choices;
+		r->output_cap = most;
+	}
+	int64_t otherwise = m->max_output ? m->max_output : m->context;
+	ask->output_default = otherwise * choices;
+}
+
+static struct ask make_ask(struct request *r)
+{
+	r->input_bound = bound_input(r);
+	struct ask ask = {
+		.mono_us = clock_mono_us(), .book_us = r->book_us, .input_bound = r->input_bound, .price = &r->model->dearest,
+		.max_wait_us = (r->key ? (int64_t)r->key->max_wait_ms : KEYLESS_WAIT_MS) * 1000, .seconds = longest_seconds(r->model),
+	};
+	ask.input_guess = guess_input(r);
+	ask_output(r, &ask);
+	return ask;
+}
+
+/* ---- no ---- */
+
+static struct str whose(struct request *r, const struct claim_answer *a)
+{
+	uint32_t own = r->key ? 1 : 0;
+	uint32_t rules = r->claim_scopes - own - (r->model->scope != NULL) - (r->catalog->gateway != NULL);
+	if (a->scope < own)
+		return arena_printf(&r->arena, "of the key '%.*s'", STR_ARG(r->key->name));
+	if (a->scope < own + rules)
+		return arena_printf(&r->arena, "of the key '%.*s' for this model", STR_ARG(r->key->name));
+	if (r->model->scope && a->scope == own + rules)
+		return arena_printf(&r->arena, "of the model '%.*s'", STR_ARG(r->model->name));
+	return STR("of the gateway");
+}
+
+static const struct step *over_rate(struct request *r, const struct claim_answer *a)
+{
+	const char *what = a->by == LIMIT_TOKENS ? "tokens a minute" : a->by == LIMIT_REQUESTS ? "requests a minute" : "requests at a time";
+	r->retry_after_ms = a->wait_us / 1000 > 0 ? a->wait_us / 1000 : 1000;
+	if (r->retry_after_ms > 60000)
+		r->retry_after_ms = 60000;
+	return request_failf(r, ERROR_RATE_LIMIT_EXCEEDED, "rate limit reached: %lld %s %.*s", (long long)a->limit, what, STR_ARG(whose(r, a)));
+}
+
+static const struct step *held_by_others(struct request *r, const struct claim_answer *a)
+{
+	struct buf budget;
+	buf_init(&budget, 128);
+	budget_print(&budget, &a->budget);
+	r->retry_after_ms = 1000;
+	const struct step *next = request_failf(r, ERROR_RATE_LIMIT_EXCEEDED, "requests that are under way hold what is left of the budget %.*s %.*s",
+						STR_ARG(buf_str(&budget)), STR_ARG(whose(r, a)));
+	buf_release(&budget);
+	return next;
+}
+
+static const struct step *spent(struct request *r, const struct claim_answer *a)
+{
+	struct buf text;
+	buf_init(&text, 512);
+	BUF_ADD(&text, "the budget ");
+	budget_print(&text, &a->budget);
+	buf_addf(&text, " %.*s does not suffice: ", STR_ARG(whose(r, a)));
+	budget_print_amount(&text, a->budget.unit, a->left > 0 ? a->left : 0, true);
+	BUF_ADD(&text, " left");
+	if (a->budget.unit == UNIT_TOKENS)
+		BUF_ADD(&text, " (tokens)");
+	if (a->resets_s != INT64_MAX) {
+		BUF_ADD(&text, "; it begins anew at ");
+		civil_print_minute(&text, a->resets_s);
+	}
+	const struct step *next = request_fail(r, ERROR_INSUFFICIENT_QUOTA, arena_dup(&r->arena, buf_str(&text)));
+	buf_release(&text);
+	return next;
+}
+
+static const struct step *refuse(struct request *r, const struct claim_answer *a)
+{
+	switch (a->verdict) {
+	case CLAIM_SPENT:
+		return spent(r, a);
+	case CLAIM_UNPRICED:
+		return request_failf(r, ERROR_MODEL_WITHOUT_PRICE,
+				     "a budget in money %.*s covers this request, and the model '%.*s' has no price: the operator can give it one in the settings (prices)",
+				     STR_ARG(whose(r, a)), STR_ARG(r->model->name));
+	case CLAIM_LATER:
+		if (a->by == LIMIT_LEASE) {
+			r->retry_after_ms = 1000;
+			return request_fail(r, ERROR_LEDGER_UNAVAILABLE, STR("what is used cannot be written down now; budgets are closed until it can"));
+		}
+		if (a->by == LIMIT_BUDGET)
+			return held_by_others(r, a);
+		break;
+	default:
+		break;
+	}
+	return over_rate(r, a);
+}
+
+/* ---- not yet ---- */
+
+static void begin_waiting(struct request *r)
+{
+	if (r->announced)
+		return;
+	r->announced = true;
+	books_wait(r->catalog->books);
+	list_push_back(&r->worker->waiting, &r->waiting);
+}
+
+void claim_stop_waiting(struct request *r)
+{
+	list_remove(&r->waiting);
+	if (r->announced)
+		books_wait_over(r->catalog->books);
+	r->announced = false;
+}
+
+static const struct step *wait_or_refuse(struct request *r, const struct claim_answer *a)
+{
+	int64_t now_ms = loop_now_ms(&r->worker->loop);
+	int64_t allowed = a->by == LIMIT_LEASE ? LEASE_WAIT_MS : r->key ? (int64_t)r->key->max_wait_ms : KEYLESS_WAIT_MS;
+	int64_t until = r->claim_began_ms + allowed;
+	r->timed_out = false;
+	if (now_ms >= until) {
+		claim_stop_waiting(r);
+		return refuse(r, a);
+	}
+	timer_start(&r->worker->loop, &r->timer, until - now_ms);
+	return STEP_WAIT;
+}
+
+/* ---- yes ---- */
+
+/* BEGIN stands in the journal before the first byte goes upstream, and the room for its SETTLE is set aside. */
+static const struct step *write_begin(struct request *r)
+{
+	unsigned char payload[RECORD_MAX];
+	struct lane *lane = r->worker->lane;
+	struct record_begin b = {
+		.began_us = r->book_us, .hold_tokens = r->claim.hold_tokens, .hold_nanos = r->claim.hold_nanos, .input_tokens = r->input_bound,
+		.key = r->key ? r->key->serial : 0, .model = str_head(r->model->name, RECORD_TEXT), .target = STR_NONE, .op = str_from(r->op->name),
+	};
+	memcpy(b.id, r->id + 4, RECORD_ID);
+	r->settle_room = SETTLE_ROOM + (uint32_t)b.model.len;
+	r->reserved = lane && lane_reserve(lane, r->settle_room);
+	if (r->reserved)
+		r->begin_seq = lane_append(lane, RECORD_BEGIN, payload, record_put_begin(payload, &b));
+	if (r->begin_seq)
+		return STEP_ROUTE;
+	count(&r->worker->metrics.records_lost);
+	if (!r->budgeted || !lane)
+		return STEP_ROUTE; /* nobody's money: serve on */
+	r->retry_after_ms = 1000;
+	return request_fail(r, ERROR_LEDGER_UNAVAILABLE, STR("what is used cannot be written down now; budgets are closed until it can"));
+}
+
+static const struct step *granted(struct request *r, const struct claim_answer *a)
+{
+	int64_t now_ms = loop_now_ms(&r->worker->loop);
+	claim_stop_waiting(r);
+	r->granted = true;
+	r->rates[0] = a->requests;
+	r->rates[1] = a->tokens;
+	r->budgeted = a->budgeted;
+	if (a->output && r->facts.output == 0 && r->output_cap == 0 && r->facts.cap_name.len)
+		r->output_cap = a->output / r->facts.choices > 0 ? a->output / r->facts.choices : 1;
+	r->claim_until_ms = now_ms + (a->wait_us + 999) / 1000;
+	if (a->wait_us <= 0)
+		return write_begin(r);
+	timer_start(&r->worker->loop, &r->timer, r->claim_until_ms - now_ms);
+	return STEP_WAIT;
+}
+
+static const struct step *claim(struct request *r)
+{
+	struct scope *scopes[CLAIM_SCOPES];
+	struct claim_answer a = {.verdict = CLAIM_GRANTED};
+	if (!gather(r, scopes, &r->claim_scopes))
+		return request_fail(r, ERROR_INTERNAL, STR("more model limits of the key match this model than Valet can keep at once"));
+	struct ask ask = make_ask(r);
+	if (r->claim_scopes)
+		books_claim(r->catalog->books, scopes, r->claim_scopes, &ask, &r->claim, &a);
+	if (a.verdict == CLAIM_LATER && !r->announced) { /* announced first, so that nothing given back in between is missed */
+		begin_waiting(r);
+		books_claim(r->catalog->books, scopes, r->claim_scopes, &ask, &r->claim, &a);
+	}
+	if (a.verdict == CLAIM_GRANTED)
+		return granted(r, &a);
+	if (a.verdict == CLAIM_LATER)
+		return wait_or_refuse(r, &a);
+	return refuse(r, &a);
+}
+
+const struct step *step_claim(struct request *r)
+{
+	if (r->granted) {
+		int64_t now_ms = loop_now_ms(&r->worker->loop);
+		r->timed_out = false;
+		if (now_ms < r->claim_until_ms) {
+			timer_start(&r->worker->loop, &r->timer, r->claim_until_ms - now_ms);
+			return STEP_WAIT;
+		}
+		r->claim_us = clock_mono_us() - r->began_us;
+		return write_begin(r);
+	}
+	if (r->claim_began_ms == 0)
+		r->claim_began_ms = loop_now_ms(&r->worker->loop);
+	else
+		r->claim_us = clock_mono_us() - r->began_us;
+	return claim(r);
+}
