@@ -300,16 +300,16 @@ static void put_advice(struct advice *a, const struct api_key *k)
 	size_t first = 0, high = a->day_count, count = 0;
 	while (first < high) {
 		size_t middle = first + (high - first) / 2;
-		if (a->days[middle].key < k->stored.serial)
+		if (a->days[middle].key < k->serial)
 			first = middle + 1;
 		else
 			high = middle;
 	}
-	while (first + count < a->day_count && a->days[first + count].key == k->stored.serial)
+	while (first + count < a->day_count && a->days[first + count].key == k->serial)
 		count++;
 	measure(a, count ? a->days + first : NULL, count, &n);
 	json_open_object(w);
-	json_member_str(w, STR("key"), k->stored.name);
+	json_member_str(w, STR("key"), api_key_text(k));
 	json_member_i64(w, STR("days"), (int64_t)n.days);
 	json_member_i64(w, STR("requests"), n.requests);
 	json_member_i64(w, STR("p95_day_tokens"), n.p95_tokens);
@@ -326,7 +326,7 @@ static void put_advice(struct advice *a, const struct api_key *k)
 /* `only`: NULL: all that are not revoked. */
 static int answer(struct api_call *c, const struct api_key *only)
 {
-	struct advice a = {.c = c, .key = only ? only->stored.serial : UINT32_MAX};
+	struct advice a = {.c = c, .key = only ? only->serial : UINT32_MAX};
 	bool fine = api_store_answer(c, look, &a);
 	if (fine) {
 		json_writer_init(&a.w, c->out);
@@ -336,7 +336,7 @@ static int answer(struct api_call *c, const struct api_key *only)
 		if (only)
 			put_advice(&a, only);
 		for (size_t i = 0; !only && i < c->api->count && !c->out->over; i++)
-			if (!c->api->by_name[i]->stored.revoked_s)
+			if (!c->api->by_name[i]->revoked_s)
 				put_advice(&a, c->api->by_name[i]);
 		json_close_array(&a.w);
 		json_close_object(&a.w);

@@ -15,7 +15,7 @@
 /* {"key": KEY} with what else stands before and behind it. `secret` may be empty. */
 static int answer_key(struct api_call *c, int status, const struct api_key *k, struct str secret, bool deleted)
 {
-	struct api_sums sums = {.only = k->stored.serial};
+	struct api_sums sums = {.only = k->serial};
 	struct json_writer w;
 	json_writer_init(&w, c->out);
 	json_open_object(&w);
@@ -127,7 +127,7 @@ static int take_document(struct api_call *c, const struct json *document, const 
 	const struct api_key *same = api_list_name(c->api, conf.name);
 	if (same && same != old)
 		return api_fail(c, 409, "key_exists", STR("name"), "there is a key %.*s already%s", STR_ARG(conf.name),
-				same->stored.revoked_s ? " (revoked)" : "");
+				same->revoked_s ? " (revoked)" : "");
 	const struct settings *settings = c->api->settings;
 	if (!old && settings && settings->probation.new_keys && !json_get(document, STR("probation")))
 		conf.probation = true;
@@ -178,7 +178,8 @@ int api_keys_update(struct api_call *c)
 	struct buf merged, text;
 	if (!k)
 		return status;
-	struct stored_key key = k->stored;
+	struct stored_key key;
+	api_key_unpack(k, &key);
 	buf_init(&merged, API_BODY_MAX + DOCUMENT_MAX);
 	buf_init(&text, DOCUMENT_MAX);
 	const struct json *old = json_parse(&c->arena, key.document, NULL);
@@ -203,7 +204,7 @@ int api_keys_delete(struct api_call *c)
 	struct api_key *k = api_target(c, &status);
 	if (!k)
 		return status;
-	uint32_t serial = k->stored.serial;
+	uint32_t serial = k->serial;
 	/* Shown as it was: afterwards there is nothing to show. */
 	status = answer_key(c, 200, k, STR_NONE, true);
 	if (status != 200 || !api_store_answer(c, run_delete, &serial))
@@ -242,12 +243,13 @@ int api_keys_rotate(struct api_call *c)
 	const struct api_key *k = api_target(c, &status);
 	if (!k)
 		return status;
-	if (k->stored.revoked_s)
-		return api_fail(c, 409, "key_revoked", STR_NONE, "the key %.*s is revoked; make a new one", STR_ARG(k->stored.name));
+	if (k->revoked_s)
+		return api_fail(c, 409, "key_revoked", STR_NONE, "the key %.*s is revoked; make a new one", STR_ARG(api_key_text(k)));
 	status = read_overlap(c, &overlap_s);
 	if (status)
 		return status;
-	struct stored_key key = k->stored;
+	struct stored_key key;
+	api_key_unpack(k, &key);
 	memset(key.old_hash, 0, sizeof(key.old_hash));
 	key.old_until_s = 0;
 	if (overlap_s > 0) {
@@ -267,8 +269,9 @@ int api_keys_revoke(struct api_call *c)
 	const struct api_key *k = api_target(c, &status);
 	if (!k)
 		return status;
-	if (!k->stored.revoked_s) {
-		struct stored_key key = k->stored;
+	if (!k->revoked_s) {
+		struct stored_key key;
+		api_key_unpack(k, &key);
 		key.revoked_s = c->request->now_s;
 		k = put(c, &key);
 		if (!k)

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define OLD_BYTES (DIGEST_SIZE + sizeof(int64_t))
+
 /* ---- two sorted arrays ---- */
 
 static int compare_text(struct str a, struct str b)
@@ -20,12 +22,12 @@ static int compare_text(struct str a, struct str b)
 
 static int compare_names(const void *a, const void *b)
 {
-	return compare_text((*(struct api_key *const *)a)->stored.name, (*(struct api_key *const *)b)->stored.name);
+	return compare_text(api_key_text(*(struct api_key *const *)a), api_key_text(*(struct api_key *const *)b));
 }
 
 static int compare_serials(const void *a, const void *b)
 {
-	uint32_t x = (*(struct api_key *const *)a)->stored.serial, y = (*(struct api_key *const *)b)->stored.serial;
+	uint32_t x = (*(struct api_key *const *)a)->serial, y = (*(struct api_key *const *)b)->serial;
 	return (x > y) - (x < y);
 }
 
@@ -35,7 +37,7 @@ static size_t name_place(const struct api *a, struct str name)
 	size_t low = 0, high = a->count;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		if (compare_text(a->by_name[middle]->stored.name, name) < 0)
+		if (compare_text(api_key_text(a->by_name[middle]), name) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -48,7 +50,7 @@ static size_t serial_place(const struct api *a, uint32_t serial)
 	size_t low = 0, high = a->count;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		if (a->by_serial[middle]->stored.serial < serial)
+		if (a->by_serial[middle]->serial < serial)
 			low = middle + 1;
 		else
 			high = middle;
@@ -59,19 +61,19 @@ static size_t serial_place(const struct api *a, uint32_t serial)
 struct api_key *api_list_name(const struct api *a, struct str name)
 {
 	size_t i = name_place(a, name);
-	return i < a->count && str_eq(a->by_name[i]->stored.name, name) ? a->by_name[i] : NULL;
+	return i < a->count && str_eq(api_key_text(a->by_name[i]), name) ? a->by_name[i] : NULL;
 }
 
 struct api_key *api_list_serial(const struct api *a, uint32_t serial)
 {
 	size_t i = serial_place(a, serial);
-	return i < a->count && a->by_serial[i]->stored.serial == serial ? a->by_serial[i] : NULL;
+	return i < a->count && a->by_serial[i]->serial == serial ? a->by_serial[i] : NULL;
 }
 
 static struct api_key *find_id(const struct api *a, const char *id)
 {
 	for (size_t i = 0; i < a->count; i++)
-		if (memcmp(a->by_serial[i]->stored.id, id, TOKEN_ID) == 0)
+		if (memcmp(a->by_serial[i]->id, id, TOKEN_ID) == 0)
 			return a->by_serial[i];
 	return NULL;
 }
@@ -92,10 +94,10 @@ struct str api_list_near(const struct api *a, struct str name)
 	size_t limit = name.len < 6 ? 1 : 2, best = limit + 1;
 	struct str near = STR_NONE;
 	for (size_t i = 0; i < a->count && name.len <= 64; i++) {
-		size_t distance = str_distance(a->by_name[i]->stored.name, name, limit);
+		size_t distance = str_distance(api_key_text(a->by_name[i]), name, limit);
 		if (distance < best) {
 			best = distance;
-			near = a->by_name[i]->stored.name;
+			near = api_key_text(a->by_name[i]);
 		}
 	}
 	return near;
@@ -105,21 +107,43 @@ struct str api_list_near(const struct api *a, struct str name)
 
 static struct api_key *key_copy(const struct stored_key *k)
 {
-	struct api_key *copy = mem_alloc(sizeof(*copy) + k->name.len + k->document.len);
-	char *texts = (char *)(copy + 1);
-	copy->stored = *k;
-	copy->born = false;
-	memcpy(texts, k->name.ptr, k->name.len);
-	copy->stored.name = str_of(texts, k->name.len);
-	texts += k->name.len;
-	memcpy(texts, k->document.ptr, k->document.len);
-	copy->stored.document = str_of(texts, k->document.len);
+	bool rotated = k->old_until_s != 0;
+	struct api_key *copy = mem_alloc(sizeof(*copy) + (rotated ? OLD_BYTES : 0) + k->name.len + k->document.len);
+	char *at = copy->bytes;
+	*copy = (struct api_key){.created_s = k->created_s, .revoked_s = k->revoked_s, .serial = k->serial, .name_len = (uint32_t)k->name.len,
+				 .document_len = (uint32_t)k->document.len, .rotated = rotated};
+	memcpy(copy->hash, k->hash, sizeof(copy->hash));
+	memcpy(copy->id, k->id, sizeof(copy->id));
+	if (rotated) {
+		memcpy(at, k->old_hash, DIGEST_SIZE);
+		memcpy(at + DIGEST_SIZE, &k->old_until_s, sizeof(k->old_until_s));
+		at += OLD_BYTES;
+	}
+	memcpy(at, k->name.ptr, k->name.len);
+	memcpy(at + k->name.len, k->document.ptr, k->document.len);
 	return copy;
+}
+
+struct str api_key_text(const struct api_key *k)
+{
+	return str_of(k->bytes + (k->rotated ? OLD_BYTES : 0), k->name_len);
+}
+
+void api_key_unpack(const struct api_key *k, struct stored_key *out)
+{
+	*out = (struct stored_key){.serial = k->serial, .created_s = k->created_s, .revoked_s = k->revoked_s, .name = api_key_text(k)};
+	out->document = str_of(out->name.ptr + k->name_len, k->document_len);
+	memcpy(out->hash, k->hash, sizeof(out->hash));
+	memcpy(out->id, k->id, sizeof(out->id));
+	if (k->rotated) {
+		memcpy(out->old_hash, k->bytes, DIGEST_SIZE);
+		memcpy(&out->old_until_s, k->bytes + DIGEST_SIZE, sizeof(out->old_until_s));
+	}
 }
 
 static void key_free(struct api_key *k)
 {
-	explicit_bzero(&k->stored, sizeof(k->stored));
+	explicit_bzero(k, sizeof(*k) + (k->rotated ? OLD_BYTES : 0));
 	free(k);
 }
 
@@ -145,7 +169,7 @@ static void remove_at(struct api_key **list, size_t count, size_t place)
 
 static void take_out(struct api *a, struct api_key *k)
 {
-	size_t name = name_place(a, k->stored.name), serial = serial_place(a, k->stored.serial);
+	size_t name = name_place(a, api_key_text(k)), serial = serial_place(a, k->serial);
 	assert(a->by_name[name] == k && a->by_serial[serial] == k);
 	remove_at(a->by_name, a->count, name);
 	remove_at(a->by_serial, a->count, serial);
@@ -168,7 +192,7 @@ struct api_key *api_list_put(struct api *a, const struct stored_key *k)
 	}
 	make_room(a);
 	insert_at(a->by_serial, a->count, serial_place(a, k->serial), copy);
-	insert_at(a->by_name, a->count, name_place(a, copy->stored.name), copy);
+	insert_at(a->by_name, a->count, name_place(a, api_key_text(copy)), copy);
 	a->count++;
 	return copy;
 }
@@ -246,7 +270,7 @@ struct str api_key_name(const struct api *a, uint32_t serial)
 		return STR("-");
 	const struct api_key *k = api_list_serial(a, serial);
 	if (k)
-		return k->stored.name;
+		return api_key_text(k);
 	unsigned *next = (unsigned *)&a->gone_next;
 	char *text = a->gone[(*next)++ % API_NAMES];
 	int len = snprintf(text, sizeof(a->gone[0]), "#%u", serial);

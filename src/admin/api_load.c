@@ -14,6 +14,14 @@
 #include <malloc.h>
 #endif
 
+/* What was read of all keys, or of all sums, was needed for a moment only. */
+static void give_memory_back(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+}
+
 int64_t api_add(int64_t a, int64_t b)
 {
 	int64_t sum;
@@ -149,6 +157,8 @@ bool api_load_books(struct api *a, int64_t now_s, struct buf *why)
 		a->loaded += l.count;
 	}
 	free(l.list);
+	if (l.count > 1000)
+		give_memory_back();
 	return fine;
 }
 
@@ -156,20 +166,21 @@ bool api_load_books(struct api *a, int64_t now_s, struct buf *why)
 
 static void fill_entry(struct arena *arena, const struct api_key *k, struct keyring_entry *e, struct key_conf *conf)
 {
-	const struct stored_key *s = &k->stored;
+	struct stored_key s;
 	struct buf why;
 	buf_init(&why, 4096);
-	memcpy(e->id, s->id, sizeof(e->id));
-	memcpy(e->hash, s->hash, sizeof(e->hash));
-	memcpy(e->old_hash, s->old_hash, sizeof(e->old_hash));
-	e->old_until_s = s->old_until_s;
-	e->serial = s->serial;
+	api_key_unpack(k, &s);
+	memcpy(e->id, s.id, sizeof(e->id));
+	memcpy(e->hash, s.hash, sizeof(e->hash));
+	memcpy(e->old_hash, s.old_hash, sizeof(e->old_hash));
+	e->old_until_s = s.old_until_s;
+	e->serial = s.serial;
 	e->conf = conf;
-	e->revoked = s->revoked_s != 0;
-	if (!api_key_read(arena, s, conf, &why)) {
+	e->revoked = s.revoked_s != 0;
+	if (!api_key_read(arena, &s, conf, &why)) {
 		/* What it may do is not known, so it may do nothing. */
 		e->revoked = true;
-		log_error("key %.*s is refused: what the store says of it cannot be read: %.*s", STR_ARG(s->name), STR_ARG(buf_str(&why)));
+		log_error("key %.*s is refused: what the store says of it cannot be read: %.*s", STR_ARG(s.name), STR_ARG(buf_str(&why)));
 	}
 	buf_release(&why);
 }
@@ -196,10 +207,8 @@ struct keyring *api_keyring(struct api *a)
 	arena_init(&arena, 4096);
 	struct keyring *k = build(a, &arena);
 	arena_release(&arena);
-#ifdef __GLIBC__
 	if (a->count > 1000)
-		malloc_trim(0); /* what was read of all documents was needed for a moment only */
-#endif
+		give_memory_back();
 	a->stale = false;
 	buf_init(&why, 4096);
 	if (a->begun && !api_load_books(a, books_now_us(a->o.books) / 1000000, &why))

@@ -11,10 +11,15 @@
 #define API_NAMES     16 /* "#17" and the like that are valid at a time */
 #define API_QUERY_MAX 6
 
-/* One key as it stands in the store. One block of memory: the texts of `stored` follow it. */
+/* One key as it stands in the store, packed: there may be very many. One block of memory. */
 struct api_key {
-	struct stored_key stored;
-	bool born; /* made since the last keyring: it cannot have used anything */
+	int64_t created_s, revoked_s;
+	uint8_t hash[DIGEST_SIZE];
+	uint32_t serial, name_len, document_len;
+	char id[TOKEN_ID];
+	bool born;    /* made since the last keyring: it cannot have used anything */
+	bool rotated; /* has an old secret: then its hash and its end come first in bytes */
+	char bytes[]; /* name, document */
 };
 
 struct api {
@@ -83,6 +88,9 @@ struct api_key *api_list_find(const struct api *a, struct str name);
 /* The closest name that a misspelling explains; empty: none. */
 struct str api_list_near(const struct api *a, struct str name);
 bool api_list_has_id(const struct api *a, const char id[TOKEN_ID]);
+struct str api_key_text(const struct api_key *k); /* its name */
+/* The whole of it; texts live as long as `k`. */
+void api_key_unpack(const struct api_key *k, struct stored_key *out);
 /* Puts a copy of `k` in, or in place of the one with its serial. */
 struct api_key *api_list_put(struct api *a, const struct stored_key *k);
 void api_list_remove(struct api *a, struct api_key *k);

@@ -175,7 +175,7 @@ static int read_key(struct usage_call *u)
 		return 0;
 	const struct api_key *k = api_list_find(u->c->api, name);
 	if (k)
-		u->key = k->stored.serial;
+		u->key = k->serial;
 	else if (str_eq(name, STR("-")))
 		u->key = 0;
 	else if (str_starts(name, STR("#")) && str_to_i64(str_skip(name, 1), &serial) && serial > 0 && serial < UINT32_MAX)

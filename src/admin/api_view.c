@@ -91,6 +91,7 @@ struct view {
 	struct api_call *c;
 	struct json_writer *w;
 	const struct api_key *key;
+	struct stored_key stored; /* the same, unpacked */
 	struct api_sums *sums;
 	bool live; /* the books know the key's scopes */
 };
@@ -148,7 +149,7 @@ static void put_stored_limits(struct view *v, struct str pattern, struct str tex
 {
 	struct budget b;
 	while (next_budget(&texts, &b))
-		put_limit(v->w, pattern, &b, sums_of(v->sums, v->key->stored.serial, pattern, &b), 0,
+		put_limit(v->w, pattern, &b, sums_of(v->sums, v->key->serial, pattern, &b), 0,
 			  civil_window(b.period, v->c->request->now_s).to_s);
 }
 
@@ -176,7 +177,7 @@ static bool read_sums(struct view *v, const struct key_conf *conf)
 static bool look(const struct view *v, struct str pattern, struct scope_view *out)
 {
 	struct books *books = v->c->api->o.books;
-	struct scope *s = books_find(books, v->key->stored.serial, pattern);
+	struct scope *s = books_find(books, v->key->serial, pattern);
 	if (s)
 		books_view(books, s, v->c->request->now_s * 1000000, out);
 	return s != NULL;
@@ -212,7 +213,7 @@ static void put_limits(struct view *v, const struct key_conf *conf)
 
 static void put_state(struct view *v, const struct key_conf *conf)
 {
-	const struct stored_key *s = &v->key->stored;
+	const struct stored_key *s = &v->stored;
 	int64_t now_s = v->c->request->now_s;
 	bool expired = conf->expires_s && conf->expires_s <= now_s;
 	json_member_str(v->w, STR("id"), str_of(s->id, sizeof(s->id)));
@@ -228,7 +229,7 @@ static void put_state(struct view *v, const struct key_conf *conf)
 /* What is stored, byte for byte, but for what is shown above already. */
 static void put_document(struct view *v, struct arena *arena)
 {
-	const struct json *document = json_parse(arena, v->key->stored.document, NULL);
+	const struct json *document = json_parse(arena, v->stored.document, NULL);
 	for (const struct json *m = document ? document->first : NULL; m; m = m->next) {
 		struct str name = json_key(arena, m), raw = m->raw;
 		if (str_eq(name, STR("name")) || str_eq(name, STR("expires")))
@@ -256,16 +257,17 @@ static void put_all(struct view *v, const struct key_conf *conf, struct arena *a
 /* A change that no keyring has been made of yet is not in the books. */
 static bool is_live(const struct api *a, const struct api_key *k)
 {
-	return a->o.books && !a->stale && books_find(a->o.books, k->stored.serial, STR_NONE);
+	return a->o.books && !a->stale && books_find(a->o.books, k->serial, STR_NONE);
 }
 
 bool api_put_key(struct api_call *c, struct json_writer *w, const struct api_key *k, struct api_sums *sums)
 {
-	struct view v = {c, w, k, sums, is_live(c->api, k)};
+	struct view v = {.c = c, .w = w, .key = k, .sums = sums, .live = is_live(c->api, k)};
 	struct key_conf conf;
 	struct arena arena;
 	arena_init(&arena, 2048);
-	api_key_read(&arena, &k->stored, &conf, NULL);
+	api_key_unpack(k, &v.stored);
+	api_key_read(&arena, &v.stored, &conf, NULL);
 	bool fine = v.live || read_sums(&v, &conf);
 	if (fine)
 		put_all(&v, &conf, &arena);

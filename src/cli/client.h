@@ -69,6 +69,11 @@ struct str cli_text(struct cli_answer *a, const struct json *object, const char 
 int64_t cli_number(const struct json *object, const char *name);
 bool cli_flag(const struct json *object, const char *name);
 
+/* client_answer.c: whether all that was announced is there; more may come where the length was not told. */
+bool client_answer_whole(struct str all);
+/* Appends the body; decodes it in place. The HTTP status; -1: no whole answer stands in `all`. */
+int client_answer_take(struct buf *all, struct buf *out);
+
 /* client_local.c: the same on the folder itself, as cli_request(). */
 int cli_request_local(const struct cli_place *p, const char *folder, const char *method, struct str target, struct str body, struct buf *out);
 

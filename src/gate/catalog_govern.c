@@ -35,29 +35,28 @@ static void take_dearest(struct price *dearest, const struct price *p, bool firs
 
 static void set_prices(struct catalog *c, const struct settings *s, const struct target_conf *const *confs)
 {
+	const struct model_conf **named = mem_array(c->model_count + 1, sizeof(*named));
+	for (size_t i = 0; i < s->model_count; i++) {
+		const struct catalog_model *m = table_get(&c->names, s->models[i].name);
+		if (m)
+			named[m - c->models] = &s->models[i];
+	}
 	for (uint32_t i = 0; i < c->model_count; i++) {
 		struct catalog_model *m = &c->models[i];
+		bool own = named[i] && named[i]->price.input != MONEY_NONE;
 		for (uint32_t k = 0; k < m->place_count; k++) {
 			struct catalog_place *p = &m->places[k];
 			const struct catalog_target *t = p->target;
 			bool ceiling = false;
-			p->price = price_for(s, confs[t - c->targets], t->local, t->host, m->name, p->model, &ceiling);
+			p->price = own ? price_written(&named[i]->price) : price_at(s, confs[t - c->targets], t->local, t->host, p->model, &ceiling);
 			take_dearest(&m->dearest, &p->price, k == 0);
 		}
 		m->reference = price_reference(m->places[0].model);
 	}
+	free(named);
 }
 
 /* ---- limits ---- */
-
-/* The settings have checked the texts. */
-static struct limits limits_of(const struct limits_conf *conf)
-{
-	struct limits l = {.rpm = conf->rpm, .tpm = conf->tpm, .concurrency = conf->concurrency, .soft = conf->soft};
-	for (size_t i = 0; i < conf->budgets.count && l.budget_count < BUDGETS_MAX; i++)
-		l.budget_count += budget_parse(conf->budgets.items[i], &l.budgets[l.budget_count]) == NULL;
-	return l;
-}
 
 static bool has_limits(const struct limits *l)
 {
@@ -79,7 +78,7 @@ static void set_models(struct catalog *c, const struct settings *s)
 		struct catalog_model *m = table_get(&c->names, s->models[i].name);
 		if (!m)
 			continue;
-		struct limits l = limits_of(&s->models[i].limits);
+		struct limits l = settings_limits(&s->models[i].limits);
 		m->scope = govern_scope(c->books, m->name, &l);
 		m->max_output = s->models[i].max_output;
 	}
@@ -97,7 +96,7 @@ void catalog_govern(struct catalog *c, const struct settings *s, struct books *b
 	}
 	set_prices(c, s, confs);
 	if (books) {
-		struct limits l = limits_of(&s->limits);
+		struct limits l = settings_limits(&s->limits);
 		set_models(c, s);
 		c->gateway = govern_scope(books, STR_NONE, &l);
 	}

@@ -194,23 +194,25 @@ size_t keyring_count(const struct keyring *k)
 
 /* ---- finding ---- */
 
-/* Who does not know the secret learns nothing: the same work is done for an id that is not there, and whether a key is revoked or has expired is said
- * only to whom holds its secret. */
+/* Who does not know the secret learns nothing. For an id that is not there some other key is compared, so that the same is read and done; and whether a
+ * key is revoked or has expired is said only to whom holds its secret. */
 enum key_verdict keyring_find(const struct keyring *k, struct str token, int64_t now_s, const struct key **out)
 {
 	static const uint8_t nothing[DIGEST_SIZE];
+	static const struct key nobody;
 	struct token t;
 	uint8_t hash[DIGEST_SIZE];
 	*out = NULL;
 	if (!token_parse(token, &t))
 		return KEY_MALFORMED;
 	token_hash(&k->pepper, &t, hash);
-	uint32_t slot = k->slots[slot_of(k, t.id)];
-	const struct key *key = slot ? &k->keys[slot - 1] : NULL;
-	bool overlaps = key && key->rules && key->rules->old_until_s > now_s;
-	bool fits = digest_same(hash, key ? key->hash : nothing, DIGEST_SIZE);
+	size_t slot = slot_of(k, t.id);
+	bool known = k->slots[slot] != 0;
+	const struct key *key = known ? &k->keys[k->slots[slot] - 1] : k->count ? &k->keys[slot * k->count / (k->mask + 1)] : &nobody;
+	bool overlaps = key->rules && key->rules->old_until_s > now_s;
+	bool fits = digest_same(hash, key->hash, DIGEST_SIZE);
 	bool fits_old = digest_same(hash, overlaps ? key->rules->old_hash : nothing, DIGEST_SIZE);
-	if (!key || !(fits || (overlaps && fits_old)))
+	if (!known || !(fits || (overlaps && fits_old)))
 		return KEY_UNKNOWN;
 	*out = key;
 	if (key->revoked)

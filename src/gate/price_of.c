@@ -56,7 +56,7 @@ bool price_is_local(enum engine_kind kind, struct str host)
 
 static const struct price unknown = {.known = false};
 
-static struct price written(const struct price_conf *p)
+struct price price_written(const struct price_conf *p)
 {
 	if (p->input == MONEY_NONE)
 		return unknown;
@@ -72,18 +72,18 @@ static int64_t electricity(const struct electricity_conf *e)
 
 static struct price local_price(const struct prices_conf *prices)
 {
-	struct price p = written(&prices->local);
+	struct price p = price_written(&prices->local);
 	p.known |= prices->electricity.kwh != MONEY_NONE;
 	p.per_second = electricity(&prices->electricity);
 	return p;
 }
 
 /* Without what the settings say of the model itself. */
-static struct price price_at(const struct settings *s, const struct target_conf *target, bool local, struct str host, struct str engine_model,
+struct price price_at(const struct settings *s, const struct target_conf *target, bool local, struct str host, struct str engine_model,
 			     bool *ceiling)
 {
 	const struct ceiling_price_conf *c = &s->prices.ceiling;
-	struct price p = target ? written(&target->price) : unknown;
+	struct price p = target ? price_written(&target->price) : unknown;
 	if (!p.known)
 		p = price_listed(price_vendor(host), engine_model);
 	if (!p.known && local)
@@ -104,7 +104,7 @@ struct price price_for(const struct settings *s, const struct target_conf *targe
 	*ceiling = false;
 	for (size_t i = 0; i < s->model_count; i++)
 		if (str_eq(s->models[i].name, public_model) && s->models[i].price.input != MONEY_NONE)
-			return written(&s->models[i].price);
+			return price_written(&s->models[i].price);
 	return price_at(s, target, local, host, engine_model, ceiling);
 }
 

@@ -14,6 +14,10 @@
 struct price price_for(const struct settings *s, const struct target_conf *target, bool local, struct str host, struct str public_model,
 		       struct str engine_model, bool *ceiling);
 
+/* The two halves of it, for who has found models[] already: a price as it is written there, and what holds where none is. */
+struct price price_written(const struct price_conf *conf);
+struct price price_at(const struct settings *s, const struct target_conf *target, bool local, struct str host, struct str engine_model, bool *ceiling);
+
 /* Whether what answers at that host is an engine of one's own: its kind is one of a program that people run themselves, or its host is this one,
  * a private address, or a name that no public name server knows ("gpu1", "gpu1.local"). Never at the host of a vendor. */
 bool price_is_local(enum engine_kind kind, struct str host);

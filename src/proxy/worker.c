@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/worker.h"
 
+#include "base/thread.h"
 #include "net/resolve.h"
 #include "proxy/request.h"
 
@@ -309,6 +310,9 @@ struct worker *worker_new(unsigned number, const struct worker_listen *listen, s
 static void *run(void *arg)
 {
 	struct worker *w = arg;
+	char name[16];
+	snprintf(name, sizeof(name), "worker %u", w->number);
+	thread_name(name);
 	loop_run(&w->loop);
 	if (w->ended)
 		w->ended(w->user);

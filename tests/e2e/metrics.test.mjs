@@ -35,5 +35,6 @@ test('requests and tokens are counted, once each', async () => {
 });
 
 test('clients are not shown the metrics', async () => {
-  assert.equal((await valet.fetch('/metrics')).status, 404);
+  assert.equal((await valet.fetch('/metrics')).status, 401);
+  assert.equal((await valet.fetch('/metrics', { headers: { authorization: 'Bearer something' } })).status, 401);
 });

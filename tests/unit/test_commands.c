@@ -293,6 +293,7 @@ static void test_broken_answers(void **state)
 		"",
 		"HTTP/1.1 200 OK\r\nContent-Le",
 		"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+		"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
 		"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n",
 		"SSH-2.0-server\r\n\r\n",

@@ -285,7 +285,20 @@ static void test_rotation(void **state)
 	assert_int_equal(journal_state(j), JOURNAL_CRASHED);
 	expect_range(j, 1, dropped + 1, 20000);
 	assert_int_equal(folder_bytes("", &files), journal_bytes(j));
+	die(j);
+	boot_now = "boot-b"; /* what the files held under older numbers is not taken for a tail */
+	j = open_lanes(2);
+	assert_int_equal(journal_state(j), JOURNAL_LOST);
+	expect_range(j, 1, dropped + 1, 20000);
 	journal_close(j);
+	for (int i = 0; i < 10; i++) { /* starts without work do not pile up files */
+		boot_now = i % 2 ? "boot-b" : "boot-a";
+		j = open_lanes(2);
+		journal_drop(j, 1, 20000);
+		journal_close(j);
+	}
+	assert_true(folder_bytes("lane-", &files) <= 6 * SMALL);
+	boot_now = "boot-a";
 }
 
 static void test_full(void **state)
@@ -699,6 +712,10 @@ static void test_sync_fails(void **state)
 	struct journal *j = open_io(&bad, 2, 1 << 20);
 	struct lane *l;
 	assert_non_null(j);
+	char path[128];
+	struct stat before, after;
+	lane_file(0, 1, path);
+	assert_int_equal(stat(path, &before), 0);
 	l = journal_lane(j, 0);
 	assert_true(lane_reserve(l, 300));
 	append_many(j, 0, 1, 30);
@@ -709,6 +726,9 @@ static void test_sync_fails(void **state)
 	faults.calls[2] = 2;
 	assert_true(journal_sync(j));
 	assert_int_equal(journal_failures(j), 1);
+	assert_int_equal(stat(path, &after), 0);
+	assert_true(before.st_ino != after.st_ino); /* another file, with all of it */
+	expect_range(j, 0, 1, 30);
 	append_many(j, 0, 31, 45);
 	faults.every[2] = 1;
 	assert_false(journal_sync(j));

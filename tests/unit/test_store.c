@@ -93,8 +93,10 @@ static void refused(const char *part)
 {
 	buf_clear(&why);
 	struct store *s = store_open(folder, &why);
+	bool opened = s != NULL;
 	store_close(s);
-	assert_null(s);
+	if (opened)
+		fail_msg("was opened, though it should say \"%s\"", part);
 	if (!strstr(said(), part))
 		fail_msg("\"%s\" does not say \"%s\"", why.ptr, part);
 }
@@ -393,6 +395,7 @@ static void test_damaged_files_are_refused(void **state)
 		struct stat st;
 		assert_int_equal(stat(path_of("valet.db"), &st), 0);
 		assert_true(st.st_size > 6 * 4096);
+		print_message("damage %d\n", kind);
 		if (kind == 0)
 			put_bytes("valet.db", 0, "", 0, 0);
 		else if (kind == 1)
@@ -402,7 +405,7 @@ static void test_damaged_files_are_refused(void **state)
 		else if (kind == 3)
 			put_bytes("valet.db", 4096, noise, 4096, -1);
 		else if (kind == 4)
-			put_bytes("valet.db", 4096 * 5 + 300, noise, 3700, -1);
+			put_bytes("valet.db", 4096 * 2 - 60, noise, 60, -1); /* within the one row of keys */
 		else
 			put_bytes("valet.db", 0, "hello", 5, 0);
 		refused("damaged");
@@ -624,7 +627,7 @@ static void exactly_once(int count)
 
 static void test_broken_at_each_commit(void **state)
 {
-	for (int round = 0; round < 2 * 14; round++) {
+	for (int round = 0; round < 2 * 12; round++) {
 		struct journal *j = open_journal(3);
 		add_mixed(j, 60);
 		journal_close(j);
