@@ -124,6 +124,9 @@ static int take_document(struct api_call *c, const struct json *document, const 
 		return fail_document(c, &r);
 	if (conf.name.len == 0)
 		return api_fail(c, 400, "missing_required_parameter", STR("name"), "name: is required");
+	/* "-" stands for requests without a key; the others mean something in the path of a URL. */
+	if (str_eq(conf.name, STR("-")) || str_eq(conf.name, STR(".")) || str_eq(conf.name, STR("..")))
+		return api_fail(c, 400, "invalid_value", STR("name"), "name: %.*s cannot be the name of a key", STR_ARG(conf.name));
 	const struct api_key *same = api_list_name(c->api, conf.name);
 	if (same && same != old)
 		return api_fail(c, 409, "key_exists", STR("name"), "there is a key %.*s already%s", STR_ARG(conf.name),

@@ -21,12 +21,12 @@
 	{"max-output", 0, "N", "tokens of one answer at most; off: what the model can"}, \
 	{"max-wait", 0, "TIME", "how long a request may wait for a rate or a place: 2s; off: it never waits"}, \
 	{"expires", 0, "WHEN", "when it ends: 90d, 12h, 2027-03-01; never"}, \
-	{"local-only", 0, NULL, "its requests never leave this machine"}, \
+	{"local-only", 0, NULL, "its requests never go to a cloud"}, \
 	{"no-local-only", 0, NULL, "they may"}, \
-	{"soft", 0, NULL, "a budget lets its last request finish, even beyond"}, \
-	{"no-soft", 0, NULL, "no request may pass a budget"}, \
-	{"probation", 0, NULL, "with the small quota of new keys (settings: probation)"}, \
-	{"no-probation", 0, NULL, "without"}, \
+	{"soft", 0, NULL, "a request is let in while anything of a budget is left"}, \
+	{"no-soft", 0, NULL, "no request may go beyond a budget"}, \
+	{"probation", 0, NULL, "the limits of the setting probation hold as well"}, \
+	{"no-probation", 0, NULL, "they do not"}, \
 	{"class", 0, "CLASS", "interactive or batch"}, \
 	{"tag", 0, "NAME=TEXT", "a note of your own; repeatable; none"}
 

@@ -202,7 +202,9 @@ static bool same_limits(const struct rules *r, const struct limits *l)
 {
 	if (!r || no_limits(l))
 		return !r && no_limits(l);
-	if (r->requests.limit != l->rpm || r->tokens.limit != l->tpm || r->concurrency != l->concurrency || r->soft != l->soft || r->count != l->budget_count)
+	if (r->requests.limit != l->rpm || r->tokens.limit != l->tpm || r->concurrency != l->concurrency)
+		return false;
+	if (r->soft != l->soft || r->count != l->budget_count)
 		return false;
 	for (size_t i = 0; i < r->count; i++)
 		if (r->lines[i].unit != l->budgets[i].unit || r->lines[i].period != l->budgets[i].period || r->lines[i].amount != l->budgets[i].amount)
@@ -290,6 +292,8 @@ void books_set_limits(struct books *b, struct scope *s, const struct limits *l)
 void books_load(struct books *b, struct scope *s, enum period period, int64_t tokens, int64_t nanos)
 {
 	const int64_t more[UNIT_COUNT] = {[UNIT_TOKENS] = tokens, [UNIT_MONEY] = nanos};
+	if (tokens <= 0 && nanos <= 0) /* as of most keys: no account for that */
+		return;
 	books_lock(b);
 	books_roll(b, books_now_us(b));
 	scope_refresh(b, s);

@@ -74,16 +74,23 @@ static int64_t counted_output(const struct request *r, const struct learned *l)
 	return ((int64_t)r->events * (ratio > 256 ? ratio : 256) + 255) / 256;
 }
 
+/* Tokens a second that the target may have gone on with. The stream's own pace says nothing in its first moment, when many events come in one read, but
+ * is all there is where nothing has been learned. */
+static int64_t pace(const struct request *r, const struct learned *l, int64_t seen)
+{
+	int64_t learned = look(&l->tokens_per_second, 0), took_us = r->ended_us - r->first_us;
+	int64_t own = seen * 1000000 / (took_us > 1000 ? took_us : 1000), rate = learned ? learned : TOKENS_PER_SECOND;
+	return own > rate && (!learned || took_us > NOTICE_MS * 1000) ? own : rate;
+}
+
 /* What was produced until it was broken off: what was seen, and what can have been on its way. */
 static int64_t cut_output(const struct request *r, const struct learned *l)
 {
 	int64_t seen = counted_output(r, l), rate = look(&l->tokens_per_second, TOKENS_PER_SECOND);
 	if (!r->op->counts_output)
 		return 0;
-	if (r->first_us) { /* a stream */
-		int64_t took_us = r->ended_us - r->first_us, own = seen * 1000000 / (took_us > 1000 ? took_us : 1000);
-		return seen + (rate > own ? rate : own) * NOTICE_MS / 1000 + 4;
-	}
+	if (r->first_us) /* a stream */
+		return seen + pace(r, l, seen) * NOTICE_MS / 1000 + 4;
 	return rate * 2 * (r->ended_us - r->sent_us + NOTICE_MS * 1000) / 1000000 + 16;
 }
 

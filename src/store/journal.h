@@ -2,12 +2,14 @@
  *
  * Each thread that writes has a lane of its own and appends by plain stores into a file mapped MAP_SHARED: no system call, no lock, and what was
  * appended survives the death of the process. A power loss takes what was appended since the last journal_sync(). Files are
- * FOLDER/lane-LL-SSSSSSSSSSSS.vj; each begins with a header page (magic, version, lane, number of the segment, sequence of its first record, boot id,
- * `head`: bytes appended, `synced`: bytes that a sync has covered) and holds records: length, CRC-32C over all that follows, sequence, type,
- * payload, padded to 8 bytes. Sequences count up by one within a lane, for ever. Segments that are dropped are reused under a new number.
+ * FOLDER/lane-LL-SSSSSSSSSSSS.vj; each begins with a header page (magic, version, lane, number of the segment, sequence of its first record, boot id, a
+ * nonce; `head`: bytes appended, `synced`: bytes that a sync has covered, `closed`) and holds records: length, CRC-32C over all that follows, sequence,
+ * type, payload, padded to 8 bytes. Sequences count up by one within a lane, for ever. Segments that are dropped are reused under a new number
+ * (FOLDER/spare-SSSSSSSSSSSS.vj meanwhile); one is kept in reserve for a full disk.
  *
  * After the death of the process the boot id is the same: `head` is exact, and any record below it that does not check is damage. After a power
- * loss (another boot id) what is missing or does not check above `synced` is the tail that was lost; below it, damage.
+ * loss (another boot id) what is missing or does not check above `synced` is the tail that was lost; below it, damage. So it is in a segment that was
+ * closed, or that a later one which has been synced follows.
  *
  * Threads: lane_*() belong to the lane's one writer; all else to the thread that syncs, but where it says otherwise.
  *
@@ -37,8 +39,8 @@ struct journal_io {
 struct journal_options {
 	const char *folder;        /* made if it is not there */
 	unsigned lanes;            /* lane 0 is the syncing thread's own (leases, what the recovery writes) */
-	size_t segment_bytes;      /* 0: 4 MiB */
-	size_t max_bytes;          /* all segments together, 0: 256 MiB; beyond, lanes run full */
+	size_t segment_bytes;      /* 0: 4 MiB; less where max_bytes would not give each lane two */
+	size_t max_bytes;          /* all segments together, 0: 256 MiB; beyond, lanes run full. Opening may go beyond by one a lane */
 	const struct journal_io *io;
 };
 
@@ -61,16 +63,17 @@ void journal_close(struct journal *j);
 /* ---- writing ---- */
 
 struct lane *journal_lane(struct journal *j, unsigned number);
-/* Appends. The record's sequence; 0: no room (the syncing thread is behind, or the journal is full or has failed). */
+/* Appends. The record's sequence; 0: no room (the syncing thread is behind or is just replacing the file, or the journal is full or has failed). */
 uint64_t lane_append(struct lane *l, uint8_t type, const void *payload, size_t len);
-/* Sets aside room for `bytes` of payload of one later lane_append(), so that it cannot fail: SETTLE for each BEGIN. False: no room. */
+/* Sets aside room for `bytes` of payload of one later lane_append(), so that it cannot fail: SETTLE for each BEGIN. It does not fail even where the journal
+ * has failed meanwhile, though then nothing puts it on the disk. False: no room. */
 bool lane_reserve(struct lane *l, size_t bytes);
 /* Gives that room back right before that append, or instead of it. */
 void lane_unreserve(struct lane *l, size_t bytes);
 
 /* ---- syncing ---- */
 
-/* Whether any lane has more than was synced. Any thread. */
+/* Whether journal_sync() has something to do: a lane has more than was synced, wants a segment, or something was dropped. Any thread. */
 bool journal_dirty(const struct journal *j);
 /* Covers all that was appended when it began; then hands each lane that needs one its next segment. False: it failed with errno, once and for all
  * for the segments it concerns: they are given up, what they held beyond `synced` is copied into new ones and synced there if that can be done
@@ -91,13 +94,14 @@ struct journal_record {
 	struct str payload; /* valid during the call */
 };
 /* Calls `visit` for the records of a lane after sequence `after`, in order, until it returns false or the end is reached. Only records that were
- * appended completely are shown, whether synced or not. Returns the sequence of the last one shown (or `after`). */
+ * appended completely are shown, whether synced or not. Returns the sequence of the last one shown (or `after`). A record that does not check, though the
+ * segment was whole when it was opened or written, ends it and makes the journal fail. */
 uint64_t journal_read(struct journal *j, unsigned lane, uint64_t after, bool (*visit)(void *user, const struct journal_record *r),
 		      void *user);
 /* Lanes there are on disk or asked for; the oldest and the newest sequence of one (0, 0: empty). */
 unsigned journal_lane_count(const struct journal *j);
 void journal_range(const struct journal *j, unsigned lane, uint64_t *oldest, uint64_t *newest);
-/* Whole segments with nothing after `seq` may be reused or deleted. Any thread. */
+/* Whole segments with nothing after `seq` may be reused or deleted; journal_sync() does it. The newest one of a lane always stays. Any thread. */
 void journal_drop(struct journal *j, unsigned lane, uint64_t seq);
 
 /* Verifies every record of every segment in a folder that nobody has open; appends a line for each lane, and for each damage. False: damage. */

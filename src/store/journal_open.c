@@ -215,23 +215,27 @@ static struct journal *journal_new(const struct journal_options *o, const struct
 }
 
 /* A new folder must be found again after a power loss, or all that is in it would be gone unnoticed. */
-static bool sync_above(const char *folder)
+static bool sync_above(const char *folder, const struct journal_io *io)
 {
 	char path[PATH_BYTES];
 	snprintf(path, sizeof(path), "%s/..", folder);
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool fine = fd >= 0 && fsync(fd) == 0;
+	int fd = io->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	bool fine = fd >= 0 && io->sync_folder(fd) == 0;
+	int error = errno;
 	if (fd >= 0)
 		close(fd);
+	errno = error;
 	return fine;
 }
 
-static bool make_folder(const char *folder, struct buf *why)
+static bool make_folder(const char *folder, const struct journal_io *io, struct buf *why)
 {
 	bool made = mkdir(folder, 0700) == 0;
-	if (made ? sync_above(folder) : errno == EEXIST)
+	if (made ? sync_above(folder, io) : errno == EEXIST)
 		return true;
 	buf_addf(why, "cannot make the folder %s: %s", folder, strerror(errno));
+	if (made)
+		rmdir(folder);
 	return false;
 }
 
@@ -243,9 +247,9 @@ struct journal *journal_open(const struct journal_options *o, struct buf *why)
 		BUF_ADD(why, "the journal's folder or number of lanes cannot be");
 		return NULL;
 	}
-	if (!make_folder(o->folder, why))
-		return NULL;
 	files_init(&boot, o->io);
+	if (!make_folder(o->folder, &boot.io, why))
+		return NULL;
 	struct journal *j = NULL;
 	if (survey_folder(&s, o->folder, boot.boot, false, why)) {
 		j = journal_new(o, &s);

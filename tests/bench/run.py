@@ -247,7 +247,7 @@ class Bench:
         child.wait_port(port)
         return child
 
-    def start(self, name, sim, streams=False, keepalive=512, targets=1, models=1):
+    def start(self, name, sim, streams=False, keepalive=512, targets=1, models=1, governed=False):
         port = free_port()
         words = {"PORT": port, "SIM_PORT": sim.port, "DIR": self.dir, "NOFILE": self.nofile,
                  "USER": "user root;" if os.getuid() == 0 else "", "KEEPALIVE": keepalive,
@@ -262,16 +262,29 @@ class Bench:
             config = self.render("haproxy.cfg.in", "haproxy.cfg", words)
             argv = [self.programs[name], "-db", "-f", config]
         else:
-            argv = self.valet_command(port, sim.port, targets, models)
+            argv = self.valet_command(port, sim.port, targets, models,
+                                      self.args.baseline if name == "baseline" else self.valet,
+                                      governed)
+        headers = [self.make_key(argv)] if governed else []
         child = Child(name, argv, self.proxy_core, self.path(f"{name}.log"))
         child.port = port
+        child.headers = headers
         child.wait_port(port)
-        self.wait_answer(child, "m1" if models == 1 else f"m{models - 1}")
+        self.wait_answer(child, "m1" if models == 1 else f"m{models - 1}", headers)
         return child
 
-    def wait_answer(self, child, model):
+    def make_key(self, argv):
+        """A key with every kind of limit, none of which is ever reached; the header that carries it."""
+        made = subprocess.run([self.valet, "key", "create", "bench", "--quiet", "--rpm", "1000000000",
+                               "--tpm", "1000000000", "--concurrency", "100000", "--budget", "900G/day",
+                               "--budget", "$900000/month", "--model-budget", "m*=900G/week",
+                               "--models", "m*,gpt*", "--state", argv[argv.index("--state") + 1]],
+                              stdout=subprocess.PIPE, text=True, check=True)
+        return "authorization: Bearer " + made.stdout.strip()
+
+    def wait_answer(self, child, model, headers):
         argv = self.load_argv("fetch", child.port, {"model": model, "max_tokens": 1, "seconds": 5,
-                                                     "header": ["x-sim-interval-ms: 0"]})
+                                                     "header": ["x-sim-interval-ms: 0", *headers]})
         end = time.monotonic() + 60
         while time.monotonic() < end:
             done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -280,19 +293,21 @@ class Bench:
             time.sleep(0.2)
         raise BenchError(f"{child.name} does not answer: {done.stderr}\n{child.complaint()}")
 
-    def valet_command(self, port, sim_port, targets, models):
+    def valet_command(self, port, sim_port, targets, models, program, governed):
         config, state = self.path(f"valet-{port}.yaml"), self.path(f"valet-{port}-state")
         os.mkdir(state)
         with open(config, "w") as file:
-            file.write(VALET_SETTINGS)
+            file.write(VALET_SETTINGS.replace("auth: off", "auth: keys") if governed
+                       else VALET_SETTINGS)
             for i in range(targets):
                 file.write(f"  - {{ name: engine{i}, kind: openai, "
                            f"url: 'http://127.0.0.1:{sim_port}', models: {{ exclude: '*' }} }}\n")
             file.write("models:\n")
             for i in range(models):
                 name = "m1" if models == 1 else f"m{i}"
-                file.write(f"  - {{ name: {name}, targets: [engine{i % targets}] }}\n")
-        return [self.valet, "serve", "-c", config, "--listen", f"127.0.0.1:{port}",
+                price = "" if program == self.args.baseline else ", price: { input: 1, output: 2 }"
+                file.write(f"  - {{ name: {name}, targets: [engine{i % targets}]{price} }}\n")
+        return [program, "serve", "-c", config, "--listen", f"127.0.0.1:{port}",
                 "--state", state, "--workers", "1"]
 
     # -- measuring --
@@ -428,6 +443,49 @@ def scenario_latency(bench, samples):
     stop(sim, proxies)
 
 
+def worker_seconds(pids):
+    """CPU of the threads that serve requests, without the ledger's and the log's."""
+    ticks = 0
+    for pid in pids:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat") as file:
+                name, rest = file.read().split("(", 1)[1].rsplit(")", 1)
+            if name.startswith("worker"):
+                ticks += sum(map(int, rest.split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def scenario_governed(bench, samples):
+    """Keys, limits, budgets and the ledger on; against Valet without keys, and others that do none of it."""
+    sim = bench.start_sim()
+    children = {name: bench.start(name, sim, governed=name == "valet") for name in bench.proxies}
+    children["open"] = bench.start("open", sim)
+    if bench.args.baseline:
+        children["baseline"] = bench.start("baseline", sim)
+    others = [sim, *children.values()]
+    for turn in range(bench.args.rounds):
+        seen = {}
+        for who, child in children.items():
+            before, all_before = worker_seconds(child.pids()), cpu_seconds(child.pids())
+            result = bench.measure("rps", child, others, connections=64, header=child.headers)
+            all_used = cpu_seconds(child.pids()) - all_before
+            share = (worker_seconds(child.pids()) - before) / all_used if all_used else 1
+            seen[who] = (result["cpu_us"] / result["requests"], result["rate"] / result["busy"], share)
+            if who in PROXIES:
+                samples.add("gov_cpu", who, seen[who][0])
+                samples.add("gov_worker", who, seen[who][0] * (share if who == "valet" else 1))
+            say(f"governed round {turn + 1}  {who:8} {result['rate']:9.0f} req/s  {seen[who][0]:6.2f} µs CPU"
+                + (f", {seen[who][0] * share:6.2f} of it the worker's" if share else ""))
+        if "valet" not in seen:
+            continue
+        for off in [name for name in ("open", "baseline") if name in seen]:
+            own, other = seen["valet"], seen[off]
+            samples.add(f"gov_{off}", "valet", own[0] / other[0])
+            samples.add(f"gov_{off}_worker", "valet", own[0] * own[2] / (other[0] * (other[2] or 1)))
+            samples.add(f"gov_{off}_rate", "valet", own[1] / other[1])
+    stop(sim, children)
+
+
 def fetch_reference(bench, sim, tokens):
     path = bench.path("reference")
     argv = bench.load_argv("fetch", sim.port, {"stream": [], "max_tokens": tokens, "seconds": 30})
@@ -542,7 +600,7 @@ def scenario_routes(bench, samples):
         child.stop()
 
 
-SCENARIOS = {"rps": scenario_rps, "latency": scenario_latency, "sse": scenario_sse,
+SCENARIOS = {"rps": scenario_rps, "governed": scenario_governed, "latency": scenario_latency, "sse": scenario_sse,
              "idle": scenario_idle, "many": scenario_many, "prompt": scenario_prompt,
              "routes": scenario_routes}
 
@@ -602,6 +660,14 @@ ROWS = (
     ("rps", "rate", "requests/s as measured", 0, "", None),
     ("rps", "busy", "share of its core used, %", 0, "", None),
     ("rps", "p99", "p99 at 64 connections, µs", 0, "", None),
+    ("governed", "gov_cpu", "CPU a request, all on, µs", 2, "≤ 0.70 nginx, ≤ 0.85 haproxy",
+     at_most_ratio("gov_cpu", 0.70, 0.85)),
+    ("governed", "gov_worker", "the same, its worker's alone", 2, "", None),
+    ("governed", "gov_open", "CPU, with a key to without", 3, "≤ 1.05", at_most("gov_open", 1.05)),
+    ("governed", "gov_open_rate", "requests/s a core, the same", 3, "≥ 0.97", at_least("gov_open_rate", 0.97)),
+    ("governed", "gov_baseline", "CPU, to --baseline", 3, "", None),
+    ("governed", "gov_baseline_worker", "the worker's, to --baseline", 3, "", None),
+    ("governed", "gov_baseline_rate", "requests/s a core, the same", 3, "", None),
     ("latency", "added_p50", "added p50, 1 connection, µs", 1, "≤ nginx",
      no_nginx_worse("added_p50")),
     ("latency", "added_p99", "added p99, 1 connection, µs", 1, "≤ nginx",
@@ -747,6 +813,7 @@ def arguments():
                         "other programs disturbed (2); the least disturbed one counts")
     parser.add_argument("--no-access-log", action="store_true", help="nginx without its log line")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="where Valet is built")
+    parser.add_argument("--baseline", help="another valet to hold `governed` against")
     parser.add_argument("--header", action="append", default=[], help="one more request header")
     for program in ("valet", "sim", "load"):
         parser.add_argument("--" + program, help=f"path of {program}, instead of --build's")

@@ -336,6 +336,8 @@ static void test_nonsense(void **state)
 	FAILS(400, "POST", "/api/keys", "{\"name\":\"x\",\"bugdet\":[\"1M\"]}", "bugdet", "budget");
 	FAILS(400, "POST", "/api/keys", "{\"name\":\"a b\"}", "name", "name");
 	FAILS(400, "POST", "/api/keys", "{\"name\":\"x\",\"name\":\"y\"}", "name", "twice");
+	FAILS(400, "POST", "/api/keys", "{\"name\":\"-\"}", "name", "cannot be the name");
+	FAILS(400, "POST", "/api/keys", "{\"name\":\"..\"}", "name", "cannot be the name");
 	FAILS(400, "POST", "/api/keys", "{\"name\":\"x\",\"id\":\"0123456789\"}", "id", "id");
 	FAILS(409, "POST", "/api/keys", "{\"name\":\"obsidian\"}", "name", "already");
 	FAILS(404, "GET", "/api/keys/obsidain", "", "null", "did you mean obsidian?");

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -475,8 +476,8 @@ static void storm_claim(struct storm *st, struct active *at)
 	for (uint32_t i = 0; i < 3; i++)
 		if (mask >> i & 1)
 			scopes[n++] = st->scopes[i];
-	struct ask ask = {.mono_us = st->now_us, .book_us = st->now_us, .input_bound = below(&st->seed, 200), .output = below(&st->seed, 3) ? 1 + below(&st->seed, 300) : 0,
-			  .price = &priced};
+	struct ask ask = {.mono_us = st->now_us, .book_us = st->now_us, .input_bound = below(&st->seed, 200), .price = &priced};
+	ask.output = below(&st->seed, 3) ? 1 + below(&st->seed, 300) : 0;
 	books_claim(st->l.b, scopes, n, &ask, &at->claim, &a);
 	at->scopes = mask;
 	at->day = civil_window(PERIOD_DAY, st->now_us / SECOND).from_s;
@@ -593,8 +594,8 @@ static void check_shared(struct hammer_shared *sh)
 
 static void give_limits(struct hammer_shared *sh, int64_t rpm)
 {
-	struct limits l = {.budgets = {{UNIT_TOKENS, PERIOD_MONTH, SHARED_AMOUNT}, {UNIT_MONEY, PERIOD_DAY, (int64_t)SHARED_AMOUNT * 1000}}, .budget_count = 2,
-			   .concurrency = 30};
+	struct limits l = {.budgets = {{UNIT_TOKENS, PERIOD_MONTH, SHARED_AMOUNT}, {UNIT_MONEY, PERIOD_DAY, (int64_t)SHARED_AMOUNT * 1000}},
+			   .budget_count = 2, .concurrency = 30};
 	books_set_limits(sh->l.b, sh->gateway, &l);
 	l.concurrency = 0;
 	l.rpm = rpm;
@@ -649,6 +650,53 @@ static void hammered_by_threads(void **state)
 	books_free(sh.l.b);
 }
 
+/* Two hundred at once on a budget worth ten. They ask until they are told that others hold all of it. */
+#define RUSHING 200
+
+struct rush {
+	struct ledger_sim l;
+	struct scope *s;
+	_Atomic int granted, refused;
+};
+
+static void *rush_run(void *arg)
+{
+	struct rush *r = arg;
+	struct claim c;
+	struct claim_answer a;
+	while (claim_at(&r->l, r->s, 0, 100, &c, &a) == CLAIM_LATER && a.by == LIMIT_LEASE)
+		sched_yield();
+	atomic_fetch_add(a.verdict == CLAIM_GRANTED ? &r->granted : &r->refused, 1);
+	return NULL;
+}
+
+static void exactly_ten_of_two_hundred_threads(void **state)
+{
+	static struct rush r;
+	pthread_t threads[RUSHING];
+	struct books_events events = {.leases = ignore};
+	struct limits limits = {.budgets = {{UNIT_TOKENS, PERIOD_DAY, 1000}}, .budget_count = 1};
+	struct scope_view v;
+	memset(&r, 0, sizeof(r));
+	r.l.b = books_new(&events);
+	r.s = books_scope(r.l.b, 1, STR_NONE);
+	books_set_limits(r.l.b, r.s, &limits);
+	for (int i = 0; i < RUSHING; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, rush_run, &r), 0);
+	while (atomic_load(&r.granted) + atomic_load(&r.refused) < RUSHING) {
+		sim_collect(&r.l, 8);
+		sim_sync(&r.l, true);
+	}
+	for (int i = 0; i < RUSHING; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(atomic_load(&r.granted), 10);
+	books_view(r.l.b, r.s, NOON_S * SECOND, &v);
+	assert_int_equal(v.held[UNIT_TOKENS], 1000);
+	assert_int_equal(v.in_flight, 10);
+	assert_audit(r.l.b);
+	books_free(r.l.b);
+}
+
 /* ---- what it costs ---- */
 
 static int64_t cost_ns(struct books *b, struct scope *const *scopes, uint32_t count, int64_t output)
@@ -678,7 +726,8 @@ static void what_a_claim_costs(void **state)
 {
 	struct books *b = books_new(NULL);
 	struct scope *key = books_scope(b, 1, STR_NONE), *limited = books_scope(b, 2, STR_NONE), *gateway = books_scope(b, 0, STR_NONE);
-	struct limits l = {.rpm = 1000000000, .tpm = 10000000000, .concurrency = 100, .budgets = {{UNIT_MONEY, PERIOD_MONTH, INT64_C(1) << 50}}, .budget_count = 1};
+	struct limits l = {.rpm = 1000000000, .tpm = 10000000000, .concurrency = 100, .budgets = {{UNIT_MONEY, PERIOD_MONTH, INT64_C(1) << 50}},
+			   .budget_count = 1};
 	books_set_limits(b, limited, &l);
 	print_message("claim and settle: %lld ns without limits", (long long)cost_ns(b, &key, 1, 500));
 	print_message(", %lld ns with limits and a budget", (long long)cost_ns(b, &limited, 1, 500));
@@ -709,6 +758,7 @@ int main(void)
 		cmocka_unit_test(a_lease_of_an_old_window_is_nothing_worth),
 		cmocka_unit_test(what_no_lease_covered_is_asked_for),
 		cmocka_unit_test(power_fails_at_any_moment),
+		cmocka_unit_test(exactly_ten_of_two_hundred_threads),
 		cmocka_unit_test(hammered_by_threads),
 		cmocka_unit_test(what_a_claim_costs),
 	};

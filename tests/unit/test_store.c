@@ -395,7 +395,6 @@ static void test_damaged_files_are_refused(void **state)
 		struct stat st;
 		assert_int_equal(stat(path_of("valet.db"), &st), 0);
 		assert_true(st.st_size > 6 * 4096);
-		print_message("damage %d\n", kind);
 		if (kind == 0)
 			put_bytes("valet.db", 0, "", 0, 0);
 		else if (kind == 1)
