@@ -46,12 +46,12 @@ void admin_metrics(struct control *c, struct buf *out)
 		(double)(clock_mono_us() - c->began_us) / 1e6,
 	};
 	metrics_print(&from, out);
-	metrics_print_one(out, "valet_log_dropped_total", "counter", "Log lines dropped because the writer was behind.", (double)log_dropped());
-	BUF_ADD(out, "# HELP valet_build_info 1; the label says which Valet this is.\n# TYPE valet_build_info gauge\n"
-		     "valet_build_info{version=\"" VALET_VERSION "\"} 1\n"
-		     "# HELP valet_target_up 1 while the target answers its probes.\n# TYPE valet_target_up gauge\n");
+	metrics_print_one(out, OTHER_LOG_DROPPED, (double)log_dropped());
+	metrics_print_head(out, OTHER_BUILD_INFO);
+	BUF_ADD(out, "valet_build_info{version=\"" VALET_VERSION "\"} 1\n");
+	metrics_print_head(out, OTHER_TARGET_UP);
 	print_targets(c, out, true);
-	BUF_ADD(out, "# HELP valet_target_in_flight Requests in flight at the target.\n# TYPE valet_target_in_flight gauge\n");
+	metrics_print_head(out, OTHER_TARGET_IN_FLIGHT);
 	print_targets(c, out, false);
 	govern_metrics(c, out);
 }

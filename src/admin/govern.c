@@ -264,11 +264,6 @@ void govern_close(struct control *c)
 
 #define BUDGETS_SHOWN 1000
 
-struct budget_line {
-	const char *name;
-	bool limit;
-};
-
 static void print_budget(struct control *c, struct buf *out, const struct scope_view *v, const struct budget_view *b, const char *name, int64_t value)
 {
 	struct buf text;
@@ -302,17 +297,17 @@ void govern_metrics(struct control *c, struct buf *out)
 	struct govern *g = &c->govern;
 	struct ledger_status s;
 	ledger_look(g->ledger, &s);
-	metrics_print_one(out, "valet_keys", "gauge", "API keys.", (double)keyring_count(g->keyring));
-	metrics_print_one(out, "valet_budget_warnings_total", "counter", "Budgets that passed 50, 80 or 100 %.", (double)g->warnings);
-	metrics_print_one(out, "valet_journal_bytes", "gauge", "Size of the journal on disk.", (double)s.journal_bytes);
-	metrics_print_one(out, "valet_journal_failed", "gauge", "1 when nothing can be written to the journal.", s.journal_failed);
-	metrics_print_one(out, "valet_ledger_unapplied", "gauge", "Records of the journal that the database has not got yet.", (double)s.unapplied);
-	metrics_print_one(out, "valet_ledger_applied_total", "counter", "Records that the database has got since the start.", (double)s.applied);
-	metrics_print_one(out, "valet_ledger_sync_failures_total", "counter", "Syncs of the journal that failed.", (double)s.sync_failures);
-	metrics_print_one(out, "valet_ledger_feed_failures_total", "counter", "Writes to the database that failed and are tried again.", (double)s.feed_failures);
-	metrics_print_one(out, "valet_ledger_sync_seconds", "gauge", "The longest sync since the last look.", (double)s.slowest_sync_us / 1e6);
-	BUF_ADD(out, "# HELP valet_budget_settled What is used of a budget in its running window, in tokens or dollars.\n# TYPE valet_budget_settled gauge\n");
+	metrics_print_one(out, OTHER_KEYS, (double)keyring_count(g->keyring));
+	metrics_print_one(out, OTHER_BUDGET_WARNINGS, (double)g->warnings);
+	metrics_print_one(out, OTHER_JOURNAL_BYTES, (double)s.journal_bytes);
+	metrics_print_one(out, OTHER_JOURNAL_FAILED, s.journal_failed);
+	metrics_print_one(out, OTHER_LEDGER_UNAPPLIED, (double)s.unapplied);
+	metrics_print_one(out, OTHER_LEDGER_APPLIED, (double)s.applied);
+	metrics_print_one(out, OTHER_SYNC_FAILURES, (double)s.sync_failures);
+	metrics_print_one(out, OTHER_FEED_FAILURES, (double)s.feed_failures);
+	metrics_print_one(out, OTHER_SYNC_SECONDS, (double)s.slowest_sync_us / 1e6);
+	metrics_print_head(out, OTHER_BUDGET_SETTLED);
 	print_budgets(c, out, "valet_budget_settled", false);
-	BUF_ADD(out, "# HELP valet_budget_limit The budget, in tokens or dollars.\n# TYPE valet_budget_limit gauge\n");
+	metrics_print_head(out, OTHER_BUDGET_LIMIT);
 	print_budgets(c, out, "valet_budget_limit", true);
 }

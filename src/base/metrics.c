@@ -93,10 +93,21 @@ static void print_head(struct buf *out, const char *name, const char *type, cons
 	buf_addf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-void metrics_print_one(struct buf *out, const char *name, const char *type, const char *help, double value)
+static const struct metric_info others[OTHER_COUNT] = {
+#define X(id, ...) {__VA_ARGS__},
+	OTHER_METRICS(X)
+#undef X
+};
+
+void metrics_print_head(struct buf *out, enum other_metric which)
 {
-	print_head(out, name, type, help);
-	buf_addf(out, "%s %.17g\n", name, value);
+	print_head(out, others[which].name, others[which].type, others[which].help);
+}
+
+void metrics_print_one(struct buf *out, enum other_metric which, double value)
+{
+	metrics_print_head(out, which);
+	buf_addf(out, "%s %.17g\n", others[which].name, value);
 }
 
 void metrics_quote(struct buf *out, struct str value)
@@ -181,7 +192,7 @@ static void print_series_row(const struct metrics_source *from, const struct row
 
 static void print_errors(const struct metrics_source *from, struct buf *out)
 {
-	print_head(out, "valet_errors_total", "counter", "Answers that were errors, by code.");
+	metrics_print_head(out, OTHER_ERRORS);
 	for (unsigned e = 1; e < ERROR_COUNT; e++) {
 		uint64_t n = 0;
 		for (size_t t = 0; t < from->thread_count; t++)
@@ -202,19 +213,11 @@ void metrics_print(const struct metrics_source *from, struct buf *out)
 	print_errors(from, out);
 	for (size_t i = 0; i < COUNT(series_rows); i++)
 		print_series_row(from, &series_rows[i], out);
-	metrics_print_one(out, "valet_uptime_seconds", "gauge", "Time since the start.", from->uptime_s);
+	metrics_print_one(out, OTHER_UPTIME, from->uptime_s);
 }
 
 bool metrics_info(size_t i, struct metric_info *out)
 {
-	static const struct metric_info extra[] = {
-		{"valet_errors_total", "counter", "code", "Answers that were errors, by code."},
-		{"valet_uptime_seconds", "gauge", "", "Time since the start."},
-		{"valet_build_info", "gauge", "version", "1; the label says which Valet this is."},
-		{"valet_log_dropped_total", "counter", "", "Log lines dropped because the writer was behind."},
-		{"valet_target_up", "gauge", "target", "1 while the target answers its probes."},
-		{"valet_target_in_flight", "gauge", "target", "Requests in flight at the target."},
-	};
 	if (i < COUNT(rows)) {
 		*out = (struct metric_info){rows[i].name, kind_names[rows[i].kind], "", rows[i].help};
 		return true;
@@ -226,8 +229,8 @@ bool metrics_info(size_t i, struct metric_info *out)
 		return true;
 	}
 	i -= COUNT(series_rows);
-	if (i >= COUNT(extra))
+	if (i >= OTHER_COUNT)
 		return false;
-	*out = extra[i];
+	*out = others[i];
 	return true;
 }

@@ -106,8 +106,37 @@ struct metrics_source {
 };
 /* Appends the exposition (Prometheus text format 0.0.4). */
 void metrics_print(const struct metrics_source *from, struct buf *out);
-/* Appends a sample of another family: HELP, TYPE and one line. */
-void metrics_print_one(struct buf *out, const char *name, const char *type, const char *help, double value);
+/* Families that are not counted in blocks: whoever knows the number prints it. X(ID, name, type, labels, help) */
+#define OTHER_METRICS(X) \
+	X(ERRORS, "valet_errors_total", "counter", "code", "Answers that were errors, by code.") \
+	X(UPTIME, "valet_uptime_seconds", "gauge", "", "Time since the start.") \
+	X(BUILD_INFO, "valet_build_info", "gauge", "version", "1; the label says which Valet this is.") \
+	X(LOG_DROPPED, "valet_log_dropped_total", "counter", "", "Log lines dropped because the writer was behind.") \
+	X(TARGET_UP, "valet_target_up", "gauge", "target", "1 while the target answers its probes.") \
+	X(TARGET_IN_FLIGHT, "valet_target_in_flight", "gauge", "target", "Requests in flight at the target.") \
+	X(KEYS, "valet_keys", "gauge", "", "API keys.") \
+	X(BUDGET_SETTLED, "valet_budget_settled", "gauge", "key, models, budget", \
+	  "What is used of a budget in its running window, in tokens or dollars; of 1,000 budgets at most.") \
+	X(BUDGET_LIMIT, "valet_budget_limit", "gauge", "key, models, budget", "The budget, in tokens or dollars.") \
+	X(BUDGET_WARNINGS, "valet_budget_warnings_total", "counter", "", "Times that a budget passed 50, 80 or 100 %.") \
+	X(JOURNAL_BYTES, "valet_journal_bytes", "gauge", "", "Size of the journal on disk.") \
+	X(JOURNAL_FAILED, "valet_journal_failed", "gauge", "", "1 when nothing can be written to the journal.") \
+	X(LEDGER_UNAPPLIED, "valet_ledger_unapplied", "gauge", "", "Records of the journal that the database has not got yet.") \
+	X(LEDGER_APPLIED, "valet_ledger_applied_total", "counter", "", "Records that the database has got since the start.") \
+	X(SYNC_FAILURES, "valet_ledger_sync_failures_total", "counter", "", "Syncs of the journal that failed.") \
+	X(FEED_FAILURES, "valet_ledger_feed_failures_total", "counter", "", "Writes to the database that failed and are tried again.") \
+	X(SYNC_SECONDS, "valet_ledger_sync_seconds", "gauge", "", "The longest sync of the journal since the last look.")
+
+enum other_metric {
+#define X(id, ...) OTHER_##id,
+	OTHER_METRICS(X)
+#undef X
+	OTHER_COUNT,
+};
+/* Appends HELP and TYPE; the samples follow. */
+void metrics_print_head(struct buf *out, enum other_metric which);
+/* The same and one sample without labels. */
+void metrics_print_one(struct buf *out, enum other_metric which, double value);
 /* A label's value, escaped, with quotes. */
 void metrics_quote(struct buf *out, struct str value);
 

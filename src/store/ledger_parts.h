@@ -56,6 +56,8 @@ void trouble_set(struct ledger *l, struct trouble *t, bool wrong, const char *se
 bool ledger_feed(struct ledger *l, size_t *applied);
 /* What is applied goes to the disk and out of the journal, lanes from `first` on. */
 bool ledger_drop(struct ledger *l, unsigned first);
+/* Records of all lanes that are in the store. */
+uint64_t ledger_fed(const struct ledger *l);
 /* Records that are in the journal and not in the store. */
 uint64_t ledger_left(struct ledger *l);
 

@@ -281,19 +281,10 @@ static bool charge_leases(struct ledger *l, struct buf *why)
 
 /* ---- all of it ---- */
 
-static uint64_t fed(const struct ledger *l)
-{
-	uint64_t sum = 0;
-	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX; lane++)
-		sum += store_fed(l->store, lane);
-	return sum;
-}
-
 bool ledger_recover(struct ledger *l, struct buf *why)
 {
 	char space[64];
 	enum journal_state state = journal_state(l->journal);
-	uint64_t before = fed(l);
 	if (state == JOURNAL_CRASHED && was_other_boot(l))
 		state = JOURNAL_LOST;
 	l->recovery.state = state;
@@ -305,7 +296,6 @@ bool ledger_recover(struct ledger *l, struct buf *why)
 	if (!ledger_drop(l, 0) || !store_put_fact(l->store, "boot", boot_id(l, space)))
 		return store_said(l, why);
 	l->newest_us = store_newest_us(l->store);
-	l->recovery.applied = fed(l) > before ? fed(l) - before : 0;
-	atomic_store(&l->applied, 0);
+	l->recovery.applied = atomic_exchange(&l->applied, 0);
 	return true;
 }

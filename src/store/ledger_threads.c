@@ -19,6 +19,7 @@ enum {
 	FEED_DELAY_MS = 250, /* after a failure; doubled up to the next */
 	FEED_DELAY_MAX_MS = 4000,
 	DROP_MS = 1000,
+	RECORD_USUAL = 128,  /* bytes of a record in the journal, at least */
 };
 
 void ledger_cond_init(pthread_cond_t *c)
@@ -77,7 +78,8 @@ static void look_at_journal(struct ledger *l)
 	size_t bytes = journal_bytes(l->journal), max = l->options.journal_max;
 	trouble_set(l, &l->sync_trouble, !l->synced || journal_failed(l->journal),
 		    "the journal cannot be written to the disk: requests that cost something are refused", "the journal is written to the disk again");
-	bool filling = l->full_trouble.on ? bytes > max / 2 : bytes > max - max / 4;
+	uint64_t behind = atomic_load(&l->unapplied) * RECORD_USUAL;
+	bool filling = l->full_trouble.on ? behind > max / 8 : behind > max / 4 && bytes > max - max / 4;
 	trouble_set(l, &l->full_trouble, filling, "the journal is nearly full, because the database does not take its records",
 		    "the journal has room again");
 }
@@ -148,6 +150,14 @@ bool ledger_call(struct ledger *l, void (*run)(struct store *s, void *user), voi
 	return call.ran;
 }
 
+uint64_t ledger_fed(const struct ledger *l)
+{
+	uint64_t sum = 0;
+	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX; lane++)
+		sum += store_fed(l->store, lane);
+	return sum;
+}
+
 uint64_t ledger_left(struct ledger *l)
 {
 	uint64_t left = 0;
@@ -162,10 +172,11 @@ uint64_t ledger_left(struct ledger *l)
 
 bool ledger_feed(struct ledger *l, size_t *applied)
 {
+	uint64_t before = ledger_fed(l);
 	bool fine = store_feed(l->store, l->journal, FEED_BATCH, applied);
-	if (fine)
-		atomic_fetch_add(&l->applied, *applied);
-	else
+	uint64_t after = ledger_fed(l);
+	atomic_fetch_add(&l->applied, after > before ? after - before : 0);
+	if (!fine)
 		atomic_fetch_add(&l->feed_failures, 1);
 	atomic_store(&l->unapplied, ledger_left(l));
 	return fine;

@@ -6,9 +6,9 @@
 void lanes_forget(struct store *s)
 {
 	for (unsigned i = 0; i < JOURNAL_LANES_MAX; i++) {
-		uint64_t on_disk = s->lanes[i].on_disk;
-		begins_clear(&s->lanes[i].begins);
-		s->lanes[i] = (struct lane_state){.on_disk = on_disk};
+		struct lane_state *l = &s->lanes[i];
+		begins_clear(&l->begins);
+		*l = (struct lane_state){.applied = l->applied, .on_disk = l->on_disk};
 	}
 	s->loaded = false;
 }
