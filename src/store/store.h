@@ -1,9 +1,9 @@
 /* store.h - the database of a state folder: keys, what was used, and a row for each request. SQLite.
  *
  * FOLDER/valet.db holds keys, sums (`usage`: a row for each quarter of an hour, key, model and target; `totals`: for ever, by key and model), the newest
- * leases, BEGINs that are open for long, and how far each lane of the journal has been applied. FOLDER/requests-YYYY-MM.db holds the rows of requests that began in that month (UTC)
- * and how far it has got itself, so that each record is applied exactly once to each file whatever breaks between them. Rows of keys and sums carry a
- * CRC-32C, checked whenever they are read.
+ * leases, BEGINs that are open for long, and how far each lane of the journal has been applied. FOLDER/requests-YYYY-MM.db holds the rows of requests that
+ * began in that month (UTC) and how far it has got itself, so that each record is applied exactly once to each file whatever breaks between them. Rows of
+ * keys and sums carry a CRC-32C, checked whenever they are read.
  *
  * One thread at a time. Blocking. False means that the database said no; store_why() is a sentence about it. A failed write leaves nothing half done.
  *
