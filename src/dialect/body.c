@@ -330,6 +330,7 @@ int body_parts(const struct body_facts *facts, struct str body, const struct bod
 
 #define MEDIA_TOKENS    8192 /* an image, a sound or a file that is not text, or lies elsewhere */
 #define TEMPLATE_TOKENS 64   /* what a chat template may add by itself */
+#define SMALL_BODY      4096
 
 /* The value behind `"type"`, which `at` stands behind; empty: not a member. */
 static struct str type_value(struct str at)
@@ -383,5 +384,6 @@ static size_t encoded_bytes(struct str body)
 
 int64_t body_input_bound(struct str body)
 {
-	return (int64_t)(body.len - encoded_bytes(body)) + TEMPLATE_TOKENS + count_media(body) * MEDIA_TOKENS;
+	size_t encoded = body.len > SMALL_BODY ? encoded_bytes(body) : 0; /* looking costs more than what a small one could hold less */
+	return (int64_t)(body.len - encoded) + TEMPLATE_TOKENS + count_media(body) * MEDIA_TOKENS;
 }

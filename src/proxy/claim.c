@@ -84,7 +84,8 @@ static struct ask make_ask(struct request *r)
 {
 	r->input_bound = bound_input(r);
 	struct ask ask = {
-		.mono_us = clock_mono_us(), .book_us = r->book_us, .input_bound = r->input_bound, .price = &r->model->dearest,
+		.mono_us = r->claim_us ? clock_mono_us() : r->began_us, /* a clock read is not free */
+		.book_us = r->book_us, .input_bound = r->input_bound, .price = &r->model->dearest,
 		.max_wait_us = (r->key ? (int64_t)r->key->max_wait_ms : KEYLESS_WAIT_MS) * 1000, .seconds = longest_seconds(r->model),
 	};
 	ask.input_guess = guess_input(r);

@@ -1,7 +1,6 @@
 /* intake.c - AUTH: may this be asked here at all. ADMIT: what is asked; and the answers that are Valet's own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/clock.h"
 #include "http/url.h"
 #include "proxy/answer.h"
 #include "proxy/worker.h"
@@ -82,7 +81,8 @@ static const struct step *check_key(struct request *r, const struct http_head *h
 {
 	struct str given = presented_key(h);
 	const char *why = NULL;
-	switch (keyring_find(r->catalog->keys, given, clock_wall_us() / 1000000, &r->key)) {
+	r->now_us = books_now_us(r->catalog->books);
+	switch (keyring_find(r->catalog->keys, given, r->now_us / 1000000, &r->key)) {
 	case KEY_FINE:
 		return NULL;
 	case KEY_REVOKED:
@@ -255,8 +255,7 @@ static const struct step *admit_body(struct request *r)
 
 static const struct step *admit_routed(struct request *r)
 {
-	if (r->catalog->books)
-		r->book_us = books_now_us(r->catalog->books);
+	r->book_us = r->now_us ? r->now_us : books_now_us(r->catalog->books);
 	const struct step *refused = admit_body(r);
 	if (refused)
 		return refused;

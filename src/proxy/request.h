@@ -79,6 +79,7 @@ struct request {
 	struct claim claim;           /* given back by request_book() */
 	struct rate_view rates[2];    /* requests, tokens: for the answer's fields */
 	struct list waiting;          /* in worker->waiting, while CLAIM waits for others */
+	int64_t now_us;               /* book time when the key was looked at; 0: there was none to look at */
 	int64_t book_us;              /* book time of the claim; 0: nothing is to be written down */
 	int64_t claim_began_ms;       /* loop time; 0: not yet */
 	int64_t claim_until_ms;       /* granted, but not to begin before then */
