@@ -61,6 +61,18 @@ static int64_t longest_seconds(const struct catalog_model *m)
 	return (ms + 999) / 1000;
 }
 
+/* What the window leaves for the answer: some engines refuse a cap that does not fit beside the prompt. The bound of a prompt is far above it for long
+ * ones; then the guess must do, with a margin. 0: the window is not known. */
+static int64_t room_left(const struct catalog_model *m, int64_t bound, int64_t guess)
+{
+	int64_t sure = m->context - bound, likely = m->context - guess * 5 / 4 - 64;
+	if (m->context == 0)
+		return 0;
+	if (sure >= m->context / 2)
+		return sure;
+	return likely > sure ? (likely > 1 ? likely : 1) : sure;
+}
+
 /* Tokens that the answer may have: what the client says, or nothing; never more than the key allows. */
 static void ask_output(struct request *r, struct ask *ask)
 {
@@ -76,7 +88,8 @@ static void ask_output(struct request *r, struct ask *ask)
 		ask->output = most * choices;
 		r->output_cap = most;
 	}
-	int64_t otherwise = m->max_output ? m->max_output : m->context;
+	int64_t room = room_left(m, r->input_bound, ask->input_guess);
+	int64_t otherwise = m->max_output && (m->max_output < room || !room) ? m->max_output : room;
 	ask->output_default = otherwise * choices;
 }
 
@@ -151,6 +164,8 @@ static const struct step *spent(struct request *r, const struct claim_answer *a)
 
 static const struct step *refuse(struct request *r, const struct claim_answer *a)
 {
+	r->rates[0] = a->requests;
+	r->rates[1] = a->tokens;
 	switch (a->verdict) {
 	case CLAIM_SPENT:
 		return spent(r, a);

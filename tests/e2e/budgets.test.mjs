@@ -15,7 +15,7 @@ const hookServer = http.createServer((request, response) => {
 hookServer.unref();
 
 const valet = await start({
-  targets: [{ name: 'priced', sim: { models: ['m', 'other'], slots: 500 } }, { name: 'bare', sim: { models: ['unpriced'] } }],
+  targets: [{ name: 'priced', sim: { models: ['m', 'other', 'small=ctx4096'], slots: 500, dialect: 'vllm' } }, { name: 'bare', sim: { models: ['unpriced'] } }],
   config: {
     models: [{ name: 'm', price: { input: '1', output: '10' } }, { name: 'other', price: { input: '0', output: '0' } }],
     webhook: { url: `http://127.0.0.1:${hookPort}/hook`, kind: 'json' }, time_zone: 'Europe/Berlin',
@@ -212,4 +212,14 @@ test('the live view shows who holds what, and an operator can stop a request', a
   assert.equal(sum.aborted, 1);
   assert.equal((await line('endless')).held, 0);
   assert.equal((await valet.cli('live', 'stop', 'req_nothing')).code, 1);
+});
+
+test('the cap that an engine is told leaves room for the prompt in its window', async () => {
+  const secret = await key('windowed', '--budget', '1M/day');
+  const sent = async (content) => JSON.parse((await (await ask(secret, { model: 'small', messages: user(content), max_tokens: undefined }, { 'x-sim-echo': 'body' })).json())
+    .choices[0].message.content).max_tokens;
+  const short = await sent('hi');
+  assert.ok(short > 3500 && short < 4096, `${short}`);
+  const long = await sent('word '.repeat(2000)); // 10,000 bytes, some 2,500 tokens
+  assert.ok(long >= 1 && long < 4096 - 2500, `${long}`);
 });

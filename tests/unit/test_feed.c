@@ -439,6 +439,41 @@ static void test_journal_lost_its_end(void **state)
 	journal_close(j);
 }
 
+static void copy_file(const char *from, const char *to)
+{
+	static char bytes[1 << 20];
+	int in = open(path_of(from), O_RDONLY);
+	ssize_t n = read(in, bytes, sizeof(bytes));
+	close(in);
+	assert_in_range(n, 1, sizeof(bytes) - 1);
+	put_bytes(to, 0, bytes, (size_t)n, 0);
+}
+
+/* The power failed, and what was committed to a month had not reached the disk, but what was committed to valet.db had. */
+static void test_month_lost_its_end(void **state)
+{
+	struct journal *j = open_journal(2);
+	struct record_settle r = settle_at(NOV);
+	for (int round = 0; round < 2; round++) {
+		struct store *s = open_store();
+		for (unsigned i = 0; i < 10; i++)
+			add_settle(j, i % 2, &r);
+		feed_all(s, j, 7);
+		store_close(s);
+		if (round == 0)
+			copy_file("requests-2026-11.db", "copy");
+	}
+	copy_file("copy", "requests-2026-11.db");
+	assert_int_equal(number("requests-2026-11.db", "SELECT count(*) FROM requests"), 10);
+	struct store *s = open_store();
+	feed_all(s, j, 7);
+	assert_int_equal(number("requests-2026-11.db", "SELECT count(*) FROM requests"), 20);
+	assert_int_equal(total(s, 0).requests, 20);
+	balanced(s);
+	store_close(s);
+	journal_close(j);
+}
+
 static void test_database_is_older_than_the_journal(void **state)
 {
 	struct store *s = open_store();
@@ -552,7 +587,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_sums), TEST(test_extreme_numbers), TEST(test_many_months), TEST(test_deleted_month), TEST(test_check_finds_a_missing_row),
 		TEST(test_broken_at_each_commit), TEST(test_locked), TEST(test_open_begins_hold_the_journal), TEST(test_old_begins_are_written_down),
-		TEST(test_settled_in_another_lane), TEST(test_journal_lost_its_end), TEST(test_database_is_older_than_the_journal),
+		TEST(test_settled_in_another_lane), TEST(test_journal_lost_its_end), TEST(test_month_lost_its_end), TEST(test_database_is_older_than_the_journal),
 		TEST(test_new_journal), TEST(test_unknown_record),
 	};
 	buf_init(&why, 65536);
