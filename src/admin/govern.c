@@ -192,8 +192,10 @@ bool govern_start(struct control *c, struct buf *why)
 	struct govern *g = &c->govern;
 	if (!api_load_books(g->api, books_now_us(g->books) / 1000000, why))
 		return false;
-	for (unsigned i = 0; i < c->worker_count; i++)
+	for (unsigned i = 0; i < c->worker_count; i++) {
+		c->workers[i]->ledger = g->ledger;
 		c->workers[i]->lane = ledger_lane(g->ledger, i);
+	}
 	g->running = ledger_start(g->ledger);
 	if (!g->running)
 		buf_addf(why, "cannot start a thread");

@@ -7,6 +7,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gate/books_parts.h"
 
+_Static_assert(UNIT_TOKENS == 0 && UNIT_MONEY == 1, "the recovery of the ledger reads these numbers");
+
 static void list_add(struct scope_list *list, struct scope *s)
 {
 	if (list->count == list->cap) {

@@ -7,7 +7,7 @@
 #include "base/civil.h"
 #include "base/str.h"
 
-enum budget_unit { UNIT_TOKENS, UNIT_MONEY, UNIT_COUNT };
+enum budget_unit { UNIT_TOKENS, UNIT_MONEY, UNIT_COUNT }; /* stands in leases on disk: never renumbered */
 
 struct budget {
 	enum budget_unit unit;

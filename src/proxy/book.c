@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "proxy/request.h"
 #include "proxy/worker.h"
-#include "store/journal.h"
+#include "store/ledger.h"
 
 #define BYTES_PER_TOKEN    (3 * 256) /* before anything is known of a model; in 1/256 */
 #define TOKENS_PER_SECOND  250       /* the same */
@@ -188,7 +188,7 @@ static void write_settle(struct request *r, uint32_t flags, size_t more)
 		.total_ms = clipped_ms(r->ended_us - r->began_us), .first_ms = r->first_us ? clipped_ms(r->first_us - r->sent_us) : 0,
 		.queue_ms = clipped_ms(r->claim_us), .status = (uint16_t)(r->error == ERROR_CLIENT_CLOSED ? 499 : r->status),
 		.source = (uint8_t)r->used.source, .attempts = (uint8_t)r->attempt_count, .flags = flags,
-		.model = str_head(r->model ? r->model->name : r->facts.model, RECORD_TEXT), .op = str_from(r->op->name),
+		.model = r->model ? str_head(r->model->name, RECORD_TEXT) : STR_NONE, .op = str_from(r->op->name),
 		.target = a ? str_head(a->place->target->name, TARGET_TEXT) : STR_NONE,
 		.error = r->error ? str_from(error_rows[r->error].code) : STR_NONE,
 	};
@@ -200,6 +200,8 @@ static void write_settle(struct request *r, uint32_t flags, size_t more)
 	r->reserved = false;
 	if (!lane || !lane_append(lane, RECORD_SETTLE, payload, record_put_settle(payload, &s)))
 		count(&r->worker->metrics.records_lost);
+	else
+		ledger_appended(r->worker->ledger);
 }
 
 void request_book(struct request *r, size_t more)

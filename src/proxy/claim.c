@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "proxy/worker.h"
 #include "proxy/request.h"
-#include "store/journal.h"
+#include "store/ledger.h"
 
 #define KEYLESS_WAIT_MS   2000
 #define LEASE_WAIT_MS     5000 /* for the disk; no policy */

@@ -38,7 +38,8 @@ struct worker {
 	struct series_table series;
 	struct list requests;       /* all that are under way */
 	struct list waiting;        /* those in CLAIM that wait for others to give something back */
-	struct lane *lane;          /* of the journal; NULL: nothing is written down */
+	struct ledger *ledger;      /* NULL: nothing is written down */
+	struct lane *lane;          /* of its journal: this worker's */
 	struct message woken;       /* posted by worker_wake() */
 	_Atomic bool wake_posted;
 	uint32_t turn;              /* ties between targets are broken in turn */

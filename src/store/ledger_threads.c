@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "base/thread.h"
 #include "store/ledger_parts.h"
 
 #include <errno.h>
@@ -120,6 +121,7 @@ void *ledger_run_sync(void *ledger)
 {
 	struct ledger *l = ledger;
 	int idle = ACTIVE_CYCLES;
+	thread_name("sync");
 	while (rest(l, idle))
 		idle = cycle(l) ? 0 : idle < ACTIVE_CYCLES ? idle + 1 : idle;
 	cycle(l);
@@ -320,6 +322,7 @@ void *ledger_run_storage(void *ledger)
 {
 	struct ledger *l = ledger;
 	struct ledger_call *calls;
+	thread_name("storage");
 	while (wait_for_work(l, &calls)) {
 		if (calls || l->drop_due || ledger_left(l) > 0)
 			feed_all(l, INT64_MAX);

@@ -3,8 +3,11 @@
 //
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
+import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { after, test } from 'node:test';
 import { Sim, slow, start, until, user } from '../e2e/harness.mjs';
 import { Proxy } from './proxy.mjs';
@@ -242,4 +245,120 @@ export async function withSims(sims = [{}], options = {}) {
     for (const { code, signal } of ends) assert.ok(code === 0 || signal, `valet-sim ended with ${code}`);
   });
   return { valet, sim: engines[0], sims: engines, proxy: proxies[0], proxies };
+}
+
+// ---- the ledger ------------------------------------------------------------------------------------------------------------
+
+// A call as bytes, for connections that are kept.
+export const call = (secret, body, fields = '') => {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  return head(CALL, Buffer.byteLength(text), `${secret ? `authorization: Bearer ${secret}\r\n` : ''}${fields}`) + text;
+};
+
+// Calls one after the other on each of some kept connections. `make(i)`: the i-th call as bytes; `more(i)`: whether there is one; `heard` gets every whole
+// answer { i, status, head, text, sentAt, ms }. A connection that ends is replaced while `more` says so. Resolves with how many ended inside an answer.
+export async function drive(port, { connections = 8, make, more, heard }) {
+  let next = 0, broken = 0;
+  const one = () => new Promise((resolve) => {
+    const socket = net.connect({ port, host: '127.0.0.1', noDelay: true });
+    let bytes = '', i = -1, sentAt = 0;
+    const send = () => {
+      if (!more(next)) { socket.destroy(); return; }
+      i = next++;
+      sentAt = performance.now();
+      socket.write(make(i));
+    };
+    const take = () => {
+      const end = bytes.indexOf('\r\n\r\n');
+      const length = end < 0 ? undefined : Number(/\r\ncontent-length: (\d+)/i.exec(bytes.slice(0, end))?.[1]);
+      assert.ok(!Number.isNaN(length), bytes.slice(0, 500));
+      if (end < 0 || bytes.length < end + 4 + length) return;
+      const answer = { i, status: Number(bytes.slice(9, 12)), head: bytes.slice(0, end), text: bytes.slice(end + 4), sentAt, ms: performance.now() - sentAt };
+      [bytes, i] = ['', -1];
+      heard(answer);
+      send();
+    };
+    socket.setEncoding('latin1').on('connect', send).on('error', () => {}).on('data', (data) => { bytes += data; take(); });
+    socket.on('close', () => { broken += i >= 0; resolve(i >= 0 || sentAt === 0); });
+  });
+  const line = async () => {
+    while (more(next)) {
+      if (await one()) await new Promise((resolve) => setTimeout(resolve, 10)); // no busy loop where nobody listens
+    }
+  };
+  await Promise.all(Array.from({ length: connections }, line));
+  return broken;
+}
+
+// All records of requests that the database has.
+export function records(valet) {
+  const all = [];
+  for (const name of fs.readdirSync(valet.state).filter((f) => /^requests-.*\.db$/.test(f)).sort()) {
+    const db = new DatabaseSync(path.join(valet.state, name), { readOnly: true });
+    all.push(...db.prepare('SELECT * FROM requests').all());
+    db.close();
+  }
+  return all;
+}
+
+export const sum = (list, member) => list.reduce((total, row) => total + Number(row[member]), 0);
+
+// The same by id; there is one for each.
+export function recordsById(valet) {
+  const all = new Map();
+  for (const row of records(valet)) {
+    assert.ok(row.id === '' || !all.has(row.id), `two records of ${row.id}`);
+    all.set(row.id, row);
+  }
+  return all;
+}
+
+// Everything that was appended to the journal is in the database.
+export const fed = (valet, limitMs = 20000 * slow) => until('all is in the database', async () => {
+  const left = await valet.metric('valet_ledger_unapplied');
+  if (left === 0) return true;
+  throw new Error(`${left} records are not`);
+}, limitMs);
+
+// A key that holds already.
+export async function readyKey(valet, name, ...args) {
+  const secret = await valet.key(name, ...args);
+  await until(`the key ${name} holds`, async () => (await valet.fetch('/v1/models', { headers: { authorization: `Bearer ${secret}` } })).status === 200);
+  return secret;
+}
+
+export async function limitsOf(valet, name) {
+  const { status, body } = await valet.api('GET', `/api/keys/${name}`);
+  assert.equal(status, 200, JSON.stringify(body));
+  return body.key.limits;
+}
+
+// Kills Valet as a crash would, and waits for its end.
+export async function crash(valet) {
+  valet.program.expectedEnd = true;
+  valet.signal('SIGKILL');
+  await valet.program.ended;
+}
+
+// CPU time of all threads that live, in microseconds; finer than cpuMs().
+export function cpuUs(pid) {
+  const tasks = `/proc/${pid}/task`;
+  return fs.readdirSync(tasks).reduce((all, id) => all + Number(fs.readFileSync(`${tasks}/${id}/schedstat`, 'latin1').split(' ')[0]) / 1000, 0);
+}
+
+// A small file system mounted on a folder that nobody uses; undefined where this process may not mount. fill() leaves no byte free.
+export function smallDisk(folder, megabytes) {
+  const system = (...args) => { try { execFileSync(args[0], args.slice(1), { stdio: 'ignore' }); return true; } catch { return false; } };
+  if (process.platform !== 'linux' || !system('mount', '-t', 'tmpfs', '-o', `size=${megabytes}m,mode=0700`, 'tmpfs', folder)) return undefined;
+  const ballast = path.join(folder, 'ballast');
+  const release = () => { process.off('exit', release); system('umount', folder) || system('umount', '-l', folder); };
+  process.on('exit', release);
+  const fill = () => {
+    const file = fs.openSync(ballast, 'a');
+    for (let size = 1 << 20; size >= 1;) {
+      try { if (fs.writeSync(file, Buffer.alloc(size)) < size) size >>= 1; } catch (error) { if (error.code !== 'ENOSPC') throw error; size >>= 1; }
+    }
+    fs.closeSync(file);
+  };
+  return { fill, free: () => fs.rmSync(ballast), release };
 }

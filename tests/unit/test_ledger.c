@@ -305,7 +305,7 @@ static void test_idle_costs_nothing(void **state)
 	struct timespec before, after;
 	assert_true(ledger_start(l));
 	request(l, 0, 1);
-	usleep(2500000);
+	usleep(1500000);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
 	usleep(1000000);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
@@ -659,7 +659,7 @@ static void *be_busy(void *user)
 		if (!settle(lane, begun, b->round, b->lane, i))
 			return NULL;
 		atomic_store(&b->said->settled[b->lane], i);
-		if (i % 64 == 0)
+		if (i % 16 == 0)
 			usleep(500);
 	}
 }
@@ -740,7 +740,7 @@ static void test_killed_at_random(void **state)
 		while (!atomic_load(&said->opened))
 			usleep(1000);
 		random_bytes(&random, sizeof(random));
-		usleep(random % 8 == 0 ? random / 64 : random * 8);
+		usleep(random % 8 == 0 ? random / 64U : random * 4U); /* up to a quarter of a second */
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
 		struct ledger *l = open_ledger();
