@@ -1,0 +1,4 @@
+/* health.c - see health.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "gate/health.h"
