@@ -13,6 +13,12 @@ const struct dialect *const dialects[] = {
 	&dialect_openai,
 	&dialect_lmstudio,
 	&dialect_sglang,
+	&dialect_mistral,
+	&dialect_openrouter,
+	&dialect_together,
+	&dialect_groq,
+	&dialect_deepseek,
+	&dialect_gemini,
 	NULL,
 };
 

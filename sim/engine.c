@@ -276,7 +276,8 @@ static void enter(struct job *j)
 
 void engine_run(struct job *j)
 {
-	if (j->fault.kind == FAULT_ERROR_IN_STREAM && !j->stream) {
+	bool inside = j->worker->sim->dialect->error_chunk && j->surface == &surface_chat; /* told with status 200 */
+	if (j->fault.kind == FAULT_ERROR_IN_STREAM && !j->stream && !inside) {
 		worker_complain(
 			j->worker, j->conn,
 			&(struct complaint){.status = 500,

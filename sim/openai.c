@@ -107,6 +107,8 @@ static void put_usage(struct job *j, struct buf *out)
 	BUF_ADD(out, ",\"total_tokens\":");
 	job_number_put(j, out, j->prompt_tokens + made);
 	put_details(j, out);
+	if (dialect_of(j)->usage_tail)
+		dialect_of(j)->usage_tail(j, out);
 	BUF_ADD(out, "}");
 }
 
@@ -131,7 +133,23 @@ static void put_timings(struct job *j, struct buf *out)
 
 static const char *finish_reason(const struct job *j)
 {
-	return j->source == SOURCE_TOOL ? "tool_calls" : j->cut ? "length" : "stop";
+	const struct dialect *d = dialect_of(j);
+	if (j->source == SOURCE_TOOL && !d->bare_tools)
+		return "tool_calls";
+	if (!j->cut)
+		return d->stop_word ? d->stop_word : "stop";
+	bool window = j->prompt_tokens + (int64_t)j->tokens >= j->model->context;
+	return window && d->window_word ? d->window_word : "length";
+}
+
+/* The id of a tool call, as a JSON string. */
+static void put_call_id(struct job *j, struct buf *out, uint32_t choice)
+{
+	const struct dialect *d = dialect_of(j);
+	buf_adds(out, d->bare_tools || d->short_ids ? STR("\"") : STR("\"call_"));
+	if (!d->bare_tools)
+		id_letters(out, j->hash + choice, d->short_ids ? 9 : 24);
+	buf_addc(out, '"');
 }
 
 static void put_finish(struct job *j, struct buf *out)
@@ -272,9 +290,9 @@ static void put_message(struct job *j, struct buf *out, uint32_t choice)
 {
 	BUF_ADD(out, "{\"role\":\"assistant\",\"content\":");
 	if (j->source == SOURCE_TOOL) {
-		BUF_ADD(out, "null,\"tool_calls\":[{\"id\":\"call_");
-		id_letters(out, j->hash + choice, 24);
-		BUF_ADD(out, "\",\"type\":\"function\",\"function\":{\"name\":");
+		BUF_ADD(out, "null,\"tool_calls\":[{\"id\":");
+		put_call_id(j, out, choice);
+		BUF_ADD(out, ",\"type\":\"function\",\"function\":{\"name\":");
 		buf_adds(out, j->tool);
 		BUF_ADD(out, ",\"arguments\":\"");
 		json_inside(out, j->text);
@@ -298,6 +316,11 @@ static void put_choice_end(struct job *j, struct buf *out)
 
 static void chat_whole(struct job *j, struct buf *out)
 {
+	buf_adds(out, dialect_of(j)->before_whole);
+	if (j->fault.kind == FAULT_ERROR_IN_STREAM && dialect_of(j)->error_chunk) {
+		cloud_broken_whole(out);
+		return;
+	}
 	put_start(j, out, STR("{\"id\":\"chatcmpl-"),
 		  STR("\",\"object\":\"chat.completion\",\"created\":"));
 	for (uint32_t i = 0; i < j->choices; i++) {
@@ -350,7 +373,11 @@ static void chunk_start(struct job *j, struct buf *out)
 
 static void chunk_end(struct job *j, struct buf *out)
 {
-	if (j->usage && dialect_of(j)->usage_null)
+	if (j->usage && dialect_of(j)->usage_place == USAGE_IN_EACH) {
+		BUF_ADD(out, "],\"usage\":");
+		put_usage(j, out);
+		BUF_ADD(out, "}\n\n");
+	} else if (j->usage && dialect_of(j)->usage_null)
 		BUF_ADD(out, "],\"usage\":null}\n\n");
 	else
 		BUF_ADD(out, "]}\n\n");
@@ -375,9 +402,9 @@ static void tool_start(struct job *j, struct buf *out, uint32_t choice)
 {
 	bool whole = dialect_of(j)->whole_tools;
 	delta_start(j, out, choice);
-	BUF_ADD(out, "\"tool_calls\":[{\"index\":0,\"id\":\"call_");
-	id_letters(out, j->hash + choice, 24);
-	BUF_ADD(out, "\",\"type\":\"function\",\"function\":{\"name\":");
+	buf_adds(out, dialect_of(j)->bare_tools ? STR("\"tool_calls\":[{\"id\":") : STR("\"tool_calls\":[{\"index\":0,\"id\":"));
+	put_call_id(j, out, choice);
+	BUF_ADD(out, ",\"type\":\"function\",\"function\":{\"name\":");
 	buf_adds(out, j->tool);
 	BUF_ADD(out, ",\"arguments\":\"");
 	if (whole)
@@ -388,6 +415,7 @@ static void tool_start(struct job *j, struct buf *out, uint32_t choice)
 
 static void chat_open(struct job *j, struct buf *out)
 {
+	buf_adds(out, dialect_of(j)->comment);
 	for (uint32_t i = 0; i < j->choices; i++) {
 		delta_start(j, out, i);
 		if (j->source == SOURCE_TOOL)
@@ -450,7 +478,16 @@ static void put_finish_chunk(struct job *j, struct buf *out, uint32_t choice)
 		BUF_ADD(out, ",\"logprobs\":null");
 	}
 	put_choice_end(j, out);
-	if (dialect_of(j)->timings && !j->usage && choice + 1 == j->choices) {
+	bool last = choice + 1 == j->choices && j->fault.kind != FAULT_NO_USAGE;
+	if (last && dialect_of(j)->usage_place == USAGE_AT_FINISH) {
+		BUF_ADD(out, "],\"usage\":");
+		put_usage(j, out);
+		BUF_ADD(out, "}\n\n");
+	} else if (last && dialect_of(j)->usage_place == USAGE_IN_X_GROQ) {
+		BUF_ADD(out, "],\"x_groq\":{\"id\":\"req_sim\",\"usage\":");
+		put_usage(j, out);
+		BUF_ADD(out, "}}\n\n");
+	} else if (dialect_of(j)->timings && !j->usage && choice + 1 == j->choices) {
 		buf_addc(out, ']');
 		put_timings(j, out);
 		BUF_ADD(out, "}\n\n");
@@ -473,7 +510,8 @@ static void openai_close(struct job *j, struct buf *out)
 {
 	for (uint32_t i = 0; i < j->choices; i++)
 		put_finish_chunk(j, out, i);
-	if (j->usage && j->fault.kind != FAULT_NO_USAGE)
+	bool place = dialect_of(j)->usage_place == USAGE_ASKED || dialect_of(j)->usage_place == USAGE_IN_X_GROQ;
+	if (((j->usage && place) || dialect_of(j)->usage_place == USAGE_ALWAYS) && j->fault.kind != FAULT_NO_USAGE)
 		put_usage_chunk(j, out);
 	if (j->fault.kind != FAULT_NO_DONE)
 		BUF_ADD(out, "data: [DONE]\n\n");
@@ -481,6 +519,10 @@ static void openai_close(struct job *j, struct buf *out)
 
 static void openai_broken(struct job *j, struct buf *out)
 {
+	if (dialect_of(j)->error_chunk || dialect_of(j)->broken_word) {
+		cloud_broken_chunk(j, out);
+		return;
+	}
 	BUF_ADD(out, "data: ");
 	error_put(j->worker->sim, out,
 		  &(struct complaint){

@@ -31,7 +31,8 @@ static const struct option table[] = {
 	{"--host", "ADDRESS", KIND_TEXT, AT(host), 0, "where to listen (127.0.0.1)"},
 	{"--port", "P", KIND_PORT, AT(port), 65535, "needed; 0 picks a free one"},
 	{"--dialect", "D", KIND_DIALECT, AT(dialect), 0,
-	 "vllm, llamacpp, ollama, openai (default), lmstudio, sglang"},
+	 "vllm, llamacpp, ollama, openai (default), lmstudio, sglang, mistral, openrouter, together, "
+	 "groq, deepseek, gemini"},
 	{"--models", "LIST", KIND_TEXT, AT(models), 0,
 	 "names, with =ctxN for a context of N tokens: a,b=ctx32768"},
 	{"--model-count", "N", KIND_COUNT, AT(model_count), 1000000,

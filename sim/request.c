@@ -475,6 +475,8 @@ bool request_read(struct job *j)
 	j->ttft_us = j->interval_us = -1;
 	if (!scan(j, wants, openai ? WANT_OPENAI : WANT_OTHER))
 		return false;
+	if (j->surface == &surface_chat && sim->dialect->check && !sim->dialect->check(j))
+		return false;
 	const struct json_want *model = &wants[WANT_MODEL];
 	if (!openai && model->type == JSON_NONE)
 		model = &wants[WANT_NAME];

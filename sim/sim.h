@@ -99,6 +99,15 @@ struct route {
 
 enum id_style { ID_HEX, ID_LETTERS, ID_SMALL };
 
+/* Where a stream tells its usage. */
+enum usage_place {
+	USAGE_ASKED,     /* in a chunk of its own, where it is asked for */
+	USAGE_ALWAYS,    /* the same, unasked */
+	USAGE_AT_FINISH, /* with the last finish reason, unasked */
+	USAGE_IN_X_GROQ, /* there as well, inside x_groq; asked for: in its own chunk, too */
+	USAGE_IN_EACH,   /* in every chunk, growing, where it is asked for */
+};
+
 /* One engine's way of speaking. */
 struct dialect {
 	const char *name;
@@ -126,9 +135,23 @@ struct dialect {
 	bool ignores_max_completion;
 	bool ignores_n;
 	bool whole_tools;    /* a tool call comes in one delta */
+	/* clouds */
+	const char *base;    /* what paths begin with that need the key, beside /v1 */
+	bool (*check)(struct job *j); /* of a chat's body. False: an error was sent */
+	void (*usage_tail)(struct job *j, struct buf *out); /* more members of usage */
+	const char *stop_word;   /* finish reason instead of stop */
+	const char *window_word; /* and of length, where the context ended the answer */
+	const char *broken_word; /* finish reason of an answer that failed midway, instead of an error event */
+	bool error_chunk;        /* the error stands in a chunk beside an empty choice; a whole answer is an error with status 200 */
+	struct str before_whole; /* what a body begins with, before its JSON */
+	struct str comment;      /* what a stream begins with */
+	enum usage_place usage_place;
+	bool short_ids;          /* of tool calls: nine letters and digits */
+	bool bare_tools;         /* calls have no index and an empty id, and the finish reason is stop */
 };
 extern const struct dialect dialect_vllm, dialect_llamacpp, dialect_ollama, dialect_openai,
-	dialect_lmstudio, dialect_sglang;
+	dialect_lmstudio, dialect_sglang, dialect_mistral, dialect_openrouter, dialect_together,
+	dialect_groq, dialect_deepseek, dialect_gemini;
 extern const struct dialect *const dialects[]; /* ends with NULL */
 
 /* The lines of an answer's head: Content-Type, Server and what goes with it; built at the start. */
@@ -362,6 +385,10 @@ void job_text_put(struct job *j, struct buf *out, uint32_t choice); /* inside of
 bool job_next_piece(struct job *j, uint32_t choice, struct str *piece);
 void job_number_put(struct job *j, struct buf *out, int64_t n); /* of usage, as a fault bends it */
 void json_inside(struct buf *out, struct str text); /* a JSON string without its quotes */
+
+/* dialect_cloud.c: an answer that failed midway, in the words of a dialect with error_chunk or broken_word */
+void cloud_broken_whole(struct buf *out);
+void cloud_broken_chunk(const struct job *j, struct buf *out);
 
 /* stats.c */
 void stats_path(struct worker *w, const char *path);

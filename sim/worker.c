@@ -138,7 +138,9 @@ static bool authorised(struct worker *w, struct http_conn *c, const struct reque
 {
 	struct str key = w->sim->options.api_key,
 		   given = http_head_get(c->head, STR("authorization"));
-	if (key.len == 0 || !str_starts(line->path, STR("/v1")))
+	struct str base = str_from(w->sim->dialect->base);
+	bool asks = str_starts(line->path, STR("/v1")) || (base.len && str_starts(line->path, base));
+	if (key.len == 0 || !asks)
 		return true;
 	if (str_istarts(given, STR("bearer ")) && str_eq(str_trim(str_skip(given, 7)), key))
 		return true;

@@ -373,6 +373,7 @@ struct discovery *discovery_new(const struct discover_options *o)
 	d->timeout_ms = o->timeout_ms > 0 ? o->timeout_ms : PROBE_TIMEOUT_MS;
 	d->changed = o->changed;
 	d->ready = o->ready;
+	d->looked = o->looked;
 	d->user = o->user;
 	d->jitter = (uint32_t)(uintptr_t)d ^ (uint32_t)loop_now_ms(o->loop);
 	list_init(&d->targets);
@@ -411,6 +412,14 @@ const struct engine *discovery_next(const struct discovery *d, const struct engi
 		next = listed_from(&d->places,
 				   last && !last->target ? last->link.next : d->places.next);
 	return next ? &next->engine : NULL;
+}
+
+const struct engine_load *discovery_load(const struct discovery *d, struct str name)
+{
+	for (const struct engine *e = NULL; (e = discovery_next(d, e));)
+		if (str_eq(str_from(e->name), name))
+			return &e->load;
+	return NULL;
 }
 
 void discovery_free(struct discovery *d)

@@ -30,6 +30,7 @@ struct engine {
 	const char *error;   /* why it is down or loading; "" otherwise */
 	int64_t since_us;    /* wall time of the last change of `state` */
 	int64_t latency_ms;  /* how long the last look that found it alive took */
+	struct engine_load load; /* by the last look that found it alive; texts as those of `models`. Its requests count as unknown while it is not up */
 };
 
 /* A configured target. Copied. */
@@ -53,12 +54,15 @@ struct discover_options {
 	int64_t interval_ms; /* 0 = 5 s. Targets that are clouds are looked at once in twelve */
 	int64_t grace_ms;    /* how long a dead engine and its models stay listed; 0 = not at all */
 	int64_t timeout_ms;  /* of one question; 0 = 2 s */
-	/* Something changed: the set of engines, a kind, a state, a list of models. Once for all
-	 * that changes together. May be NULL. */
+	/* Something changed: the set of engines, a kind, a state, a list of models, places, what is
+	 * loaded. Once for all that changes together. May be NULL. */
 	void (*changed)(void *user);
 	/* The first look at every place is over (or nearly: not later than about 2.5 s). Once,
 	 * after `changed`. May be NULL. */
 	void (*ready)(void *user);
+	/* A look at a listed engine is over, whatever it found: `e->load` has what it says of its requests, without a
+	 * `changed` for them. Called before a `changed` that follows from the same look. It must not set, free or look. May be NULL. */
+	void (*looked)(void *user, const struct engine *e);
 	void *user;
 };
 
@@ -80,8 +84,10 @@ bool discovery_first_round_done(const struct discovery *d);
 /* The engines, configured ones first in their order: pass NULL for the first; NULL after the
  * last. */
 const struct engine *discovery_next(const struct discovery *d, const struct engine *after);
+/* What the engine of that name said last of its places, its requests and what it has loaded; NULL: none is listed by that name. */
+const struct engine_load *discovery_load(const struct discovery *d, struct str name);
 /* Stops everything; no callback comes any more. Call it while the loop still runs, or turn it once
- * afterwards, but not from inside `changed` or `ready`. NULL is allowed. */
+ * afterwards, but not from inside `changed`, `ready` or `looked`. NULL is allowed. */
 void discovery_free(struct discovery *d);
 
 #endif

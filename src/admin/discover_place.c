@@ -146,6 +146,7 @@ static void forget_models(struct place *p)
 	probe_release(&p->probes[1]);
 	p->busy = false;
 	p->engine.models = &no_models;
+	p->engine.load = (struct engine_load){0};
 }
 
 void place_free(struct place *p)
@@ -223,6 +224,13 @@ static void log_state(const struct place *p, enum engine_state before)
 		log_warn("%s: down: %s", e->name, e->error);
 }
 
+/* What it said of its requests holds no longer. */
+static void forget_requests(struct place *p)
+{
+	p->engine.load.counted = false;
+	p->engine.load.running = p->engine.load.waiting = 0;
+}
+
 static void set_state(struct place *p, enum engine_state state)
 {
 	enum engine_state before = p->engine.state;
@@ -245,6 +253,7 @@ static bool list_kind(struct place *p, enum engine_kind kind)
 		if (p->engine.models != &no_models)
 			probe_release(&p->probes[p->current]);
 		p->engine.models = &no_models;
+		p->engine.load = (struct engine_load){0};
 		discovery_note_change(p->discovery);
 	}
 	p->found = kind;
@@ -263,10 +272,13 @@ static bool list_kind(struct place *p, enum engine_kind kind)
 
 static void take_models(struct place *p, struct probe *q)
 {
-	bool same = engine_models_same(p->engine.models, &q->models);
+	bool same = engine_models_same(p->engine.models, &q->models), same_load = engine_load_same(&p->engine.load, &q->load);
 	p->current = (unsigned)(q - p->probes);
 	p->engine.models = &q->models;
+	p->engine.load = q->load;
 	probe_release(&p->probes[!p->current]);
+	if (!same_load)
+		discovery_note_change(p->discovery);
 	if (same)
 		return;
 	if (p->engine.state == ENGINE_UP)
@@ -378,12 +390,16 @@ static void on_probed(struct probe *q)
 	if (take_chained(p, q))
 		return;
 	p->busy = false;
+	if (q->outcome != PROBE_ALIVE || q->unlisted)
+		forget_requests(p);
 	take_outcome(p, q);
 	if (!p->looked) {
 		p->looked = true;
 		discovery_note_look(p->discovery);
 	}
 	place_expire(p);
+	if (p->listed && p->discovery->looked)
+		p->discovery->looked(p->discovery->user, &p->engine);
 }
 
 void place_look(struct place *p)

@@ -26,6 +26,7 @@ struct discovery {
 	bool first_round_done;
 	void (*changed)(void *user);
 	void (*ready)(void *user);
+	void (*looked)(void *user, const struct engine *e);
 	void *user;
 };
 

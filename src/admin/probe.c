@@ -49,6 +49,8 @@ static size_t answer_max(enum engine_ask ask)
 		return LIST_MAX;
 	case ASK_SHOW:
 		return SHOW_MAX;
+	case ASK_METRICS:
+		return ENGINE_METRICS_MAX;
 	default:
 		return ANSWER_MAX;
 	}
@@ -129,12 +131,19 @@ static void forget_request(struct probe *p)
 	p->url_text = NULL;
 }
 
+static int64_t took_ms(const struct probe *p)
+{
+	const struct probe_question *q = &p->questions[p->kind == ENGINE_NONE ? ASK_MODELS : engine_list_ask(p->kind)];
+	return q->ended_ms - q->began_ms;
+}
+
 /* `done` may release or free the probe: nothing is touched behind it. */
 static void finish(struct probe *p, enum probe_outcome outcome, struct str why)
 {
 	p->outcome = outcome;
 	p->why = why;
 	p->version = arena_dup(&p->arena, engine_version(&p->evidence));
+	p->took_ms = took_ms(p);
 	drop_questions(p);
 	forget_request(p);
 	p->done(p);
@@ -254,6 +263,7 @@ static void judge(struct probe *p)
 		finish_stranger(p, p->kind);
 	} else {
 		read_windows(p);
+		engine_load_read(p->kind, &p->evidence, &p->models, &p->arena, &p->load);
 		engine_models_keep(&p->models, p->last);
 		if (p->kind != ENGINE_OLLAMA)
 			engine_models_keep_dates(&p->models, p->last);

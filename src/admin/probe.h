@@ -50,6 +50,7 @@ struct probe {
 	enum probe_outcome outcome;
 	enum engine_kind kind;       /* as told or as recognised; ENGINE_NONE where neither */
 	struct engine_models models; /* where alive */
+	struct engine_load load;     /* the same; all 0 where `unlisted` */
 	bool unlisted;      /* alive, but it has no list of models or does not give it now */
 	struct str version; /* empty where not told */
 	struct str why;     /* where not alive: a reason for people; empty otherwise */

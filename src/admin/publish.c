@@ -14,18 +14,13 @@ static const struct target_conf *conf_named(const struct settings *s, struct str
 	return NULL;
 }
 
-static enum engine_kind kind_of(enum target_kind kind)
-{
-	return kind == TARGET_AUTO ? ENGINE_NONE : engine_find(str_from(target_kind_names[kind]));
-}
-
 static size_t collect(struct control *c, struct catalog_engine *list)
 {
 	static const struct engine_models none;
 	size_t n = 0;
 	for (size_t i = 0; !c->discovery && i < c->settings->target_count; i++) { /* nobody has looked yet: what the settings say holds */
 		const struct target_conf *t = &c->settings->targets[i];
-		list[n++] = (struct catalog_engine){t->name, t->url_text, kind_of(t->kind), ENGINE_PENDING, &none, t};
+		list[n++] = (struct catalog_engine){t->name, t->url_text, target_engine(t->kind), ENGINE_PENDING, &none, t};
 	}
 	if (!c->discovery)
 		return n;
@@ -65,7 +60,7 @@ void control_set_targets(struct control *c)
 			buf_adds(&fields[i], secret_view(&t->secret));
 			BUF_ADD(&fields[i], "\r\n");
 		}
-		list[i] = (struct discover_target){t->name, t->url_text, kind_of(t->kind), buf_str(&fields[i])};
+		list[i] = (struct discover_target){t->name, t->url_text, target_engine(t->kind), buf_str(&fields[i])};
 	}
 	discovery_set_targets(c->discovery, list, s->target_count);
 	for (size_t i = 0; i < s->target_count; i++) {

@@ -37,8 +37,8 @@ bool key_args_document(const struct key_args *a, bool named, struct buf *out);
 /* key.c and key_args.c: the commands, and their tables of options. */
 extern const struct command command_key_create, command_key_list, command_key_show, command_key_update, command_key_rotate, command_key_revoke,
 	command_key_delete, command_key_advise;
-#define KEY_CREATE_OPTIONS 25
-#define KEY_UPDATE_OPTIONS 25
+#define KEY_CREATE_OPTIONS 26
+#define KEY_UPDATE_OPTIONS 26
 extern const struct option key_create_options[KEY_CREATE_OPTIONS], key_update_options[KEY_UPDATE_OPTIONS], key_show_options[4],
 	key_list_options[4], key_rotate_options[6], key_delete_options[5];
 

@@ -28,6 +28,7 @@
 	{"probation", 0, NULL, "the limits of the setting probation hold as well"}, \
 	{"no-probation", 0, NULL, "they do not"}, \
 	{"class", 0, "CLASS", "interactive or batch"}, \
+	{"weight", 0, "N", "its share when requests of several keys wait, 1 to 1000; 100 is normal; default"}, \
 	{"tag", 0, "NAME=TEXT", "a note of your own; repeatable; none"}
 
 #define JSON_OPTION {"json", 0, NULL, "for programs: what the admin API answers"}
@@ -103,7 +104,7 @@ static enum kind kind_of(struct str name)
 	} kinds[] = {
 		{"models", KIND_COMMAS}, {"rpm", KIND_NUMBER}, {"tpm", KIND_NUMBER}, {"concurrency", KIND_NUMBER}, {"budget", KIND_LIST},
 		{"model-budget", KIND_MAP}, {"model-rpm", KIND_MAP}, {"model-tpm", KIND_MAP}, {"model-concurrency", KIND_MAP},
-		{"max-output", KIND_NUMBER}, {"local-only", KIND_FLAG}, {"no-local-only", KIND_FLAG}, {"soft", KIND_FLAG}, {"no-soft", KIND_FLAG},
+		{"max-output", KIND_NUMBER}, {"weight", KIND_NUMBER}, {"local-only", KIND_FLAG}, {"no-local-only", KIND_FLAG}, {"soft", KIND_FLAG}, {"no-soft", KIND_FLAG},
 		{"probation", KIND_FLAG}, {"no-probation", KIND_FLAG}, {"tag", KIND_TAGS},
 	};
 	for (size_t i = 0; i < COUNT(kinds); i++)

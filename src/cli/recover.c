@@ -1,4 +1,4 @@
-/* recover.c - `valet recover`: looks whether journal and store are whole, or brings the books up to date after a crash.
+/* recover.c - `valet recover`: looks whether journal and store are whole, brings the books up to date after a crash, or makes anew what is damaged.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "admin/api.h"
@@ -14,10 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPT_CHECK, OPT_JSON };
+enum { OPT_CHECK, OPT_REBUILD, OPT_FORCE, OPT_JSON };
 
 static const struct option options[] = {
 	{"check", 0, NULL, "changes nothing: says whether all is whole"},
+	{"rebuild", 0, NULL, "makes anew what is damaged, from all that can be read"},
+	{"force", 0, NULL, "with --rebuild: also where something that was used is charged to nobody then"},
 	{"json", 0, NULL, "for programs: one JSON object"},
 	{"state", 0, "DIR", "the state folder (default: $VALET_STATE, or where the server keeps it)"},
 	{"config", 'c', "FILE", "settings, which may say where (default: as for serve)"},
@@ -167,9 +169,12 @@ static void put_text(struct buf *out, const struct check *c)
 	if (is_whole(c))
 		return;
 	buf_addf(out,
-		 "\nValet will not serve from these books, since a budget could begin again at zero. Keep a copy of\n"
-		 "%s as it is, then put back the newest copy of the whole folder that this command\n"
-		 "calls whole. What was used since that copy is missing in it.\n",
+		 "\nValet will not serve from these books, since a budget could begin again at zero.\n"
+		 "valet recover --rebuild --state %s\n"
+		 "makes anew what is damaged, from all that can be read: no budget begins again with less used\n"
+		 "than the rows of requests say, and what is damaged is kept under another name. The other way\n"
+		 "is the newest copy of the whole folder that this command calls whole: what was used since\n"
+		 "that copy is missing in it.\n",
 		 c->folder);
 }
 
@@ -263,55 +268,213 @@ static int recover(const char *folder, bool json)
 	return code;
 }
 
+/* ---- rebuilding ---- */
+
+enum { REBUILDS_MAX = 3 }; /* one that finishes what was broken off, one that does it all, and one look at the end */
+
+/* What a start does, and then a look at all of it. False: something is damaged, and `why` says what. */
+static bool is_sound(const char *folder, struct buf *why)
+{
+	const struct ledger_options of = {.folder = folder, .trouble = say_trouble};
+	struct ledger *ledger = ledger_open(&of, why);
+	bool fine = ledger && store_check(ledger_store(ledger), why);
+	ledger_free(ledger);
+	return fine;
+}
+
+static void put_lines(struct json_writer *w, const char *name, const struct buf *lines)
+{
+	struct str rest = str_trim(buf_str(lines)), line;
+	json_put_key(w, str_from(name));
+	json_open_array(w);
+	while (rest.len && str_split(&rest, '\n', &line))
+		json_put_str(w, line);
+	json_close_array(w);
+}
+
+static void put_rebuild_json(struct buf *out, const char *folder, bool rebuilt, const struct rebuild_report *r)
+{
+	struct json_writer w;
+	json_writer_init(&w, out);
+	json_open_object(&w);
+	json_member_str(&w, STR("folder"), str_from(folder));
+	json_member_bool(&w, STR("rebuilt"), rebuilt);
+	json_member_bool(&w, STR("lost"), r->lost);
+	json_member_i64(&w, STR("keys"), (int64_t)r->keys);
+	json_member_i64(&w, STR("keys_lost"), (int64_t)r->keys_lost);
+	json_member_i64(&w, STR("requests"), (int64_t)r->requests);
+	json_member_i64(&w, STR("requests_lost"), (int64_t)r->requests_lost);
+	json_member_i64(&w, STR("journal_records"), (int64_t)r->records);
+	json_member_i64(&w, STR("journal_bytes_lost"), (int64_t)r->bytes_lost);
+	json_member_i64(&w, STR("without_end"), (int64_t)r->open);
+	put_lines(&w, "set_aside", &r->aside);
+	put_lines(&w, "report", &r->said);
+	json_close_object(&w);
+	BUF_ADD(out, "\n");
+}
+
+static void put_rebuild_text(struct buf *out, const char *folder, bool rebuilt, const struct rebuild_report *r)
+{
+	struct str rest = str_trim(buf_str(&r->said)), line;
+	if (!rebuilt) {
+		buf_addf(out, "%s: journal, store and books are whole; nothing had to be made anew\n", folder);
+		return;
+	}
+	buf_addf(out, "%s: %s\n", folder, r->lost ? "made anew, but not all could be saved" : "made anew, and all could be saved");
+	while (rest.len && str_split(&rest, '\n', &line)) {
+		BUF_ADD(out, "  ");
+		print_clean(out, line);
+		BUF_ADD(out, "\n");
+	}
+	rest = str_trim(buf_str(&r->aside));
+	if (rest.len)
+		BUF_ADD(out, "set aside, and not needed any more once you are content:\n");
+	while (rest.len && str_split(&rest, '\n', &line))
+		buf_addf(out, "  %.*s\n", STR_ARG(line));
+}
+
+/* Repeated: what finishes a rebuild that was broken off does nothing else. */
+static bool rebuild_once(const char *folder, bool force, struct rebuild_report *all, struct buf *why)
+{
+	const struct rebuild_options of = {.folder = folder, .force = force, .now_s = clock_wall_us() / 1000000};
+	struct rebuild_report one;
+	int lock;
+	if (!take_lock(folder, &lock)) {
+		buf_addf(why, "%s is in use; expected the server stopped", folder);
+		close(lock);
+		return false;
+	}
+	bool fine = store_rebuild(&of, &one, why);
+	struct buf said = all->said, aside = all->aside;
+	buf_adds(&said, buf_str(&one.said));
+	buf_adds(&aside, buf_str(&one.aside));
+	bool lost = all->lost || one.lost;
+	rebuild_report_release(&one);
+	*all = one;
+	all->said = said;
+	all->aside = aside;
+	all->lost = lost;
+	if (lock >= 0)
+		close(lock);
+	return fine;
+}
+
+static int rebuild_until_sound(const char *folder, bool force, struct rebuild_report *r, bool *rebuilt)
+{
+	struct buf why;
+	int code = CLI_FAILED;
+	buf_init(&why, REPORT_MAX);
+	for (int tries = 0;; tries++) {
+		buf_clear(&why);
+		if (is_sound(folder, &why)) {
+			code = r->lost ? CLI_FAILED : CLI_DONE;
+			break;
+		}
+		bool again = tries < REBUILDS_MAX && !cli_in_use(folder);
+		if (again)
+			buf_clear(&why);
+		if (!again || !rebuild_once(folder, force, r, &why)) {
+			fprintf(stderr, "valet recover: %.*s\n", STR_ARG(str_trim(buf_str(&why))));
+			code = -1;
+			break;
+		}
+		*rebuilt = true;
+	}
+	buf_release(&why);
+	return code;
+}
+
+static int rebuild(const char *folder, bool force, bool json)
+{
+	struct rebuild_report r = {0};
+	struct buf out;
+	bool rebuilt = false;
+	buf_init(&out, REPORT_MAX * 4);
+	buf_init(&r.said, REPORT_MAX);
+	buf_init(&r.aside, REPORT_MAX);
+	int code = rebuild_until_sound(folder, force, &r, &rebuilt);
+	if (code >= 0 || rebuilt)
+		(json ? put_rebuild_json : put_rebuild_text)(&out, folder, rebuilt, &r);
+	if (cli_put(&out) != CLI_DONE || code < 0)
+		code = CLI_FAILED;
+	rebuild_report_release(&r);
+	buf_release(&out);
+	return code;
+}
+
 /* ---- the command ---- */
 
-static int run_in(const char *folder, bool only_check, bool json)
+struct recover_args {
+	bool check, rebuild, force, json;
+};
+
+static int run_in(const char *folder, const struct recover_args *a)
 {
 	struct stat st;
 	if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)) {
 		fprintf(stderr, "valet recover: %s: %s; expected a state folder (--state)\n", folder, S_ISDIR(st.st_mode) ? "cannot be read" : strerror(ENOENT));
 		return CLI_FAILED;
 	}
-	return only_check ? check(folder, json) : recover(folder, json);
+	if (a->check)
+		return check(folder, a->json);
+	return a->rebuild ? rebuild(folder, a->force, a->json) : recover(folder, a->json);
+}
+
+static bool fits_together(const struct recover_args *a)
+{
+	const char *what = a->check && a->rebuild ? "--check changes nothing, so expected no --rebuild" : a->force && !a->rebuild ? "--force: expected --rebuild" : NULL;
+	if (what)
+		fprintf(stderr, "valet recover: %s\n", what);
+	return !what;
+}
+
+static bool read_args(struct recover_args *a, struct cli_place *place, int argc, char **argv)
+{
+	struct options o;
+	int found;
+	options_init(&o, "valet recover", options, sizeof(options) / sizeof(options[0]), 0, argc, argv);
+	while ((found = options_next(&o)) >= 0) {
+		bool *const flags[] = {[OPT_CHECK] = &a->check, [OPT_REBUILD] = &a->rebuild, [OPT_FORCE] = &a->force, [OPT_JSON] = &a->json};
+		if (found <= OPT_JSON)
+			*flags[found] = true;
+		else
+			cli_place_take(place, &options[found], o.value);
+	}
+	return found != OPTIONS_WRONG && fits_together(a);
 }
 
 static int run(int argc, char **argv)
 {
-	struct options o;
 	struct buf folder;
 	struct cli_place place = {NULL};
-	bool only_check = false, json = false;
-	int found;
-	options_init(&o, "valet recover", options, sizeof(options) / sizeof(options[0]), 0, argc, argv);
-	while ((found = options_next(&o)) >= 0) {
-		if (found == OPT_CHECK)
-			only_check = true;
-		else if (found == OPT_JSON)
-			json = true;
-		else
-			cli_place_take(&place, &options[found], o.value);
-	}
-	if (found == OPTIONS_WRONG)
+	struct recover_args args = {0};
+	if (!read_args(&args, &place, argc, argv))
 		return CLI_USAGE;
 	buf_init(&folder, PATH_BYTES / 2);
 	int code = CLI_USAGE;
+	cli_take_zone(&place); /* what is charged belongs to windows of that zone */
 	if (!cli_folder(&place, &folder))
 		fprintf(stderr, "valet recover: --state: the path is too long\n");
 	else
-		code = run_in(folder.ptr, only_check, json);
+		code = run_in(folder.ptr, &args);
 	buf_release(&folder);
 	return code;
 }
 
 const struct command command_recover = {
 	.name = "recover",
-	.arguments = "[--check] [--state DIR]",
-	.summary = "checks the books of a stopped server, or brings them up to date",
+	.arguments = "[--check | --rebuild [--force]] [--state DIR]",
+	.summary = "checks the books of a stopped server, brings them up to date, or repairs them",
 	.text = "On a state folder that no server uses. With --check it verifies the checksum of every\n"
 		"record of the journal and of every row of the store, that sums and rows agree, and that\n"
 		"the books of every budget add up; it changes nothing, and exits with 1 where something is\n"
 		"damaged. Without, it does what a start does: requests that a crash cut off are charged at\n"
-		"what they had reserved, and the journal is brought into the store.",
+		"what they had reserved, and the journal is brought into the store.\n\n"
+		"With --rebuild it also repairs: what is damaged is set aside under another name and made\n"
+		"anew from the rows of requests, the journal and whatever of it can be read. No budget\n"
+		"begins again with less used than the rows say; a key that cannot be read must be made\n"
+		"again. It says what was lost, and exits with 1 then, with 0 where all could be saved. Where\n"
+		"the sums and a file of requests are damaged at once, it refuses without --force.",
 	.options = options,
 	.option_count = sizeof(options) / sizeof(options[0]),
 	.run = run,

@@ -55,6 +55,7 @@ struct str engine_ask_path(enum engine_ask ask)
 		[ASK_MODEL_INFO_NEW] = STR_INIT("/model_info"),
 		[ASK_LM_V1] = STR_INIT("/api/v1/models"),
 		[ASK_LM_V0] = STR_INIT("/api/v0/models"),
+		[ASK_METRICS] = STR_INIT("/metrics"),
 		[ASK_SHOW] = STR_INIT("/api/show"),
 	};
 	return paths[ask];
@@ -210,7 +211,7 @@ uint32_t engine_confirming(enum engine_kind kind)
 	case ENGINE_OLLAMA:
 		return ASK_BIT(ASK_HEALTH) | ASK_BIT(ASK_ROOT) | ASK_BIT(ASK_API_VERSION);
 	default:
-		return (ASK_BIT(ASK_COUNT) - 1) & ~(ASK_BIT(ASK_TAGS) | ASK_BIT(ASK_PS));
+		return (ASK_BIT(ASK_COUNT) - 1) & ~(ASK_BIT(ASK_TAGS) | ASK_BIT(ASK_PS) | ASK_BIT(ASK_METRICS));
 	}
 }
 
@@ -218,7 +219,7 @@ uint32_t engine_routine(enum engine_kind kind)
 {
 	switch (kind) {
 	case ENGINE_VLLM:
-		return ASK_BIT(ASK_MODELS) | ASK_BIT(ASK_HEALTH);
+		return ASK_BIT(ASK_MODELS) | ASK_BIT(ASK_HEALTH) | ASK_BIT(ASK_METRICS);
 	case ENGINE_LLAMACPP: /* /props says that a model is loading just as /health does */
 		return ASK_BIT(ASK_MODELS) | ASK_BIT(ASK_PROPS);
 	case ENGINE_OLLAMA:

@@ -67,6 +67,7 @@ enum engine_ask {
 	ASK_MODEL_INFO_NEW, /* GET /model_info: SGLang, newer name */
 	ASK_LM_V1,          /* GET /api/v1/models: LM Studio */
 	ASK_LM_V0,          /* GET /api/v0/models: LM Studio, older */
+	ASK_METRICS,        /* GET /metrics: vLLM. How many requests it has */
 	ASK_COUNT,
 	ASK_SHOW = ASK_COUNT, /* POST /api/show, one model each: Ollama. Not part of the evidence */
 	ASK_ALL,
@@ -98,7 +99,7 @@ enum engine_kind engine_recognise(const struct engine_evidence *e);
 enum engine_kind engine_guess(const struct engine_evidence *e);
 /* ASK_BIT() of the questions whose answers tell a guessed kind from its imitators. */
 uint32_t engine_confirming(enum engine_kind kind);
-/* ASK_BIT() of what must be asked of an engine of a known kind for its state and its models. */
+/* ASK_BIT() of what must be asked of an engine of a known kind for its state, its models and its load. */
 uint32_t engine_routine(enum engine_kind kind);
 /* The question whose answer is the list of models of that kind. */
 enum engine_ask engine_list_ask(enum engine_kind kind);
@@ -164,5 +165,33 @@ void engine_models_finish(struct engine_models *models);
 struct engine_model *engine_models_find(const struct engine_models *models, struct str id);
 /* True if both lists say the same (ids, windows, owners, dates). */
 bool engine_models_same(const struct engine_models *a, const struct engine_models *b);
+
+/* ---- load: places, requests, loaded models ---- */
+
+#define ENGINE_LOADED_MAX  8
+#define ENGINE_METRICS_MAX (1u << 20) /* bytes of an answer to ASK_METRICS */
+#define ENGINE_COUNT_MAX   1000000000 /* a larger number is none */
+
+/* Texts live in the arena of the reading. All 0: nothing is known. */
+struct engine_load {
+	uint32_t places;           /* requests that it works on at the same time; 0: it does not tell */
+	bool counted;              /* `running` and `waiting` are its own words */
+	uint32_t running, waiting; /* requests, whoever sent them */
+	bool loaded_known;         /* `loaded` is all that is in memory; else it does not tell, or there are more than ENGINE_LOADED_MAX */
+	uint32_t loaded_count;
+	struct str loaded[ENGINE_LOADED_MAX]; /* ids as in the list of models; each once, in the engine's order */
+};
+
+/* What the answers to the routine questions of that kind say; `models`: the list that was read from them. llama.cpp tells places and what is loaded,
+ * Ollama and LM Studio what is loaded, vLLM how many requests it has (what it lists is in memory; that it does not tell). */
+void engine_load_read(enum engine_kind kind, const struct engine_evidence *e, const struct engine_models *models, struct arena *a,
+		      struct engine_load *out);
+/* True if both have the same places and the same models in memory, in whatever order; requests do not count. */
+bool engine_load_same(const struct engine_load *a, const struct engine_load *b);
+/* True if it is known that the model is in memory. */
+bool engine_load_has(const struct engine_load *load, struct str id);
+/* Sums vllm:num_requests_running and _waiting of a text in Prometheus' format over all labels. Lines that cannot be read are passed over; false:
+ * there is not one of each. */
+bool engine_metrics_read(struct str text, uint32_t *running, uint32_t *waiting);
 
 #endif

@@ -5,20 +5,17 @@
  * matter.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "dialect/engine.h"
-
-#include "base/json.h"
+#include "dialect/engine_parts.h"
 
 #include <time.h>
 
 #define OWNER_MAX   64
 #define TOKENS_MAX  1000000000
 #define SECONDS_MAX 253402300799 /* the end of the year 9999 */
-#define VISITS_MAX  (4 * ENGINE_MODELS_MAX)
 
 /* ---- JSON without a tree ---- */
 
-static bool scan(struct str text, struct json_want *wants, size_t n, enum json_type type)
+bool engine_scan(struct str text, struct json_want *wants, size_t n, enum json_type type)
 {
 	struct json_scan out;
 	struct json_fail fail;
@@ -39,9 +36,7 @@ static bool ends_element(char c)
 	return c == ',' || c == ']' || c == '}';
 }
 
-/* Cuts the next element from the inside of a valid array; `rest` begins behind the bracket. False
- * at the end. */
-static bool next_element(struct str *rest, struct str *element)
+bool engine_next_element(struct str *rest, struct str *element)
 {
 	size_t at = 0, depth = 0;
 	while (at < rest->len && (rest->ptr[at] == ',' || (unsigned char)rest->ptr[at] <= ' '))
@@ -70,9 +65,7 @@ static bool is_object(struct str element)
 	return element.len > 0 && element.ptr[0] == '{';
 }
 
-/* The inside of the array `name` at the top, or of the text itself where it is an array and `bare`
- * is allowed. */
-static bool array_of(struct str body, struct str name, bool bare, struct str *inside)
+bool engine_array_of(struct str body, struct str name, bool bare, struct str *inside)
 {
 	struct json_want want = {.name = name};
 	struct json_scan out;
@@ -86,7 +79,7 @@ static bool array_of(struct str body, struct str name, bool bare, struct str *in
 	return true;
 }
 
-static int64_t number(const struct json_want *w, int64_t max)
+int64_t engine_number(const struct json_want *w, int64_t max)
 {
 	int64_t n;
 	return w->type == JSON_NUMBER && json_raw_i64(w->value, &n) && n > 0 && n <= max ? n : 0;
@@ -94,14 +87,14 @@ static int64_t number(const struct json_want *w, int64_t max)
 
 static int64_t tokens(const struct json_want *w)
 {
-	return number(w, TOKENS_MAX);
+	return engine_number(w, TOKENS_MAX);
 }
 
 /* A positive number two objects down: value.name */
 static int64_t tokens_in(const struct json_want *object, struct str name)
 {
 	struct json_want want = {.name = name};
-	if (object->type != JSON_OBJECT || !scan(object->value, &want, 1, JSON_OBJECT))
+	if (object->type != JSON_OBJECT || !engine_scan(object->value, &want, 1, JSON_OBJECT))
 		return 0;
 	return tokens(&want);
 }
@@ -121,9 +114,7 @@ static bool is_clean(struct str s)
 	return true;
 }
 
-/* Decodes a string of at most `max` bytes into `room`; the JSON reader has seen to UTF-8. Empty:
- * none, too long, or unclean. */
-static struct str decode(const struct json_want *w, char *room, size_t max)
+struct str engine_decode(const struct json_want *w, char *room, size_t max)
 {
 	if (w->type != JSON_STRING || w->value.len < 3)
 		return STR("");
@@ -167,7 +158,7 @@ static int64_t zone_of(struct str s)
 static int64_t time_of(const struct json_want *w)
 {
 	char room[64];
-	struct str s = decode(w, room, sizeof(room));
+	struct str s = engine_decode(w, room, sizeof(room));
 	struct tm tm = {0};
 	if (!digits(s, 0, 4, &tm.tm_year) || !digits(s, 5, 2, &tm.tm_mon) ||
 	    !digits(s, 8, 2, &tm.tm_mday) || !digits(s, 11, 2, &tm.tm_hour) ||
@@ -221,9 +212,9 @@ static const struct str entry_names[W_COUNT] = {
 static void read_openai(struct entry *e, const struct json_want *w)
 {
 	struct engine_model *m = &e->model;
-	m->id = decode(&w[W_ID], e->id, sizeof(e->id));
-	m->owned_by = decode(&w[W_OWNER], e->owner, sizeof(e->owner));
-	m->created = number(&w[W_CREATED], SECONDS_MAX);
+	m->id = engine_decode(&w[W_ID], e->id, sizeof(e->id));
+	m->owned_by = engine_decode(&w[W_OWNER], e->owner, sizeof(e->owner));
+	m->created = engine_number(&w[W_CREATED], SECONDS_MAX);
 	m->context = tokens(&w[W_MAX_MODEL_LEN]);
 	if (m->context == 0)
 		m->context = tokens(&w[W_CONTEXT_LENGTH]);
@@ -235,7 +226,7 @@ static void read_openai(struct entry *e, const struct json_want *w)
 static void read_ollama(struct entry *e, const struct json_want *w)
 {
 	struct engine_model *m = &e->model;
-	m->id = decode(&w[w[W_MODEL].type == JSON_STRING ? W_MODEL : W_NAME], e->id, sizeof(e->id));
+	m->id = engine_decode(&w[w[W_MODEL].type == JSON_STRING ? W_MODEL : W_NAME], e->id, sizeof(e->id));
 	m->created = time_of(&w[W_MODIFIED]);
 	m->context_max = tokens_in(&w[W_DETAILS], STR("context_length"));
 }
@@ -246,7 +237,7 @@ static bool read_entry(enum engine_kind kind, struct str element, struct entry *
 	for (size_t i = 0; i < W_COUNT; i++)
 		wants[i] = (struct json_want){.name = entry_names[i]};
 	e->model = (struct engine_model){.id = STR(""), .owned_by = STR("")};
-	if (!is_object(element) || !scan(element, wants, W_COUNT, JSON_OBJECT))
+	if (!is_object(element) || !engine_scan(element, wants, W_COUNT, JSON_OBJECT))
 		return false;
 	if (kind == ENGINE_OLLAMA)
 		read_ollama(e, wants);
@@ -288,7 +279,7 @@ static uint32_t count_elements(struct str inside)
 {
 	struct str element;
 	uint32_t n = 0;
-	while (n < ENGINE_MODELS_MAX && next_element(&inside, &element))
+	while (n < ENGINE_MODELS_MAX && engine_next_element(&inside, &element))
 		n++;
 	return n;
 }
@@ -304,11 +295,11 @@ bool engine_models_parse(enum engine_kind kind, struct str body, struct arena *a
 	struct str inside, element;
 	struct entry entry;
 	*out = (struct engine_models){NULL, 0, 0};
-	if (!array_of(body, list_name(kind), kind == ENGINE_OPENAI, &inside))
+	if (!engine_array_of(body, list_name(kind), kind == ENGINE_OPENAI, &inside))
 		return false;
 	uint32_t room = count_elements(inside);
 	out->list = room > 0 ? arena_alloc(a, room * sizeof(out->list[0])) : NULL;
-	for (uint32_t visits = 0; visits < VISITS_MAX && next_element(&inside, &element);
+	for (uint32_t visits = 0; visits < ENGINE_VISITS_MAX && engine_next_element(&inside, &element);
 	     visits++) {
 		if (out->count == room || !read_entry(kind, element, &entry)) {
 			out->refused++;
@@ -325,7 +316,7 @@ bool engine_models_parse(enum engine_kind kind, struct str body, struct arena *a
 bool engine_models_is_list(struct str body)
 {
 	struct str inside;
-	return array_of(body, STR("data"), false, &inside);
+	return engine_array_of(body, STR("data"), false, &inside);
 }
 
 struct engine_owner engine_models_owner(struct str body)
@@ -333,10 +324,10 @@ struct engine_owner engine_models_owner(struct str body)
 	struct engine_owner owner = {STR(""), false};
 	struct json_want wants[] = {{.name = STR("owned_by")}, {.name = STR("max_model_len")}};
 	struct str inside, element;
-	if (!array_of(body, STR("data"), false, &inside) || !next_element(&inside, &element) ||
+	if (!engine_array_of(body, STR("data"), false, &inside) || !engine_next_element(&inside, &element) ||
 	    !is_object(element))
 		return owner;
-	if (!scan(element, wants, 2, JSON_OBJECT))
+	if (!engine_scan(element, wants, 2, JSON_OBJECT))
 		return owner;
 	if (wants[0].type == JSON_STRING)
 		owner.name = str_of(wants[0].value.ptr + 1, wants[0].value.len - 2);
@@ -365,7 +356,7 @@ struct engine_model *engine_models_find(const struct engine_models *models, stru
 static struct engine_model *find_want(struct engine_models *models, const struct json_want *id)
 {
 	char room[ENGINE_MODEL_ID_MAX];
-	struct str s = decode(id, room, sizeof(room));
+	struct str s = engine_decode(id, room, sizeof(room));
 	return s.len > 0 ? engine_models_find(models, s) : NULL;
 }
 
@@ -373,7 +364,7 @@ static struct engine_model *find_want(struct engine_models *models, const struct
 static void add_props(struct engine_models *models, struct str body)
 {
 	struct json_want want = {.name = STR("default_generation_settings")};
-	if (!scan(body, &want, 1, JSON_OBJECT))
+	if (!engine_scan(body, &want, 1, JSON_OBJECT))
 		return;
 	int64_t n_ctx = tokens_in(&want, STR("n_ctx"));
 	for (uint32_t i = 0; i < models->count && n_ctx > 0; i++)
@@ -384,7 +375,7 @@ static void add_ps_entry(struct engine_models *models, struct str element)
 {
 	struct json_want w[] = {
 		{.name = STR("model")}, {.name = STR("name")}, {.name = STR("context_length")}};
-	if (!scan(element, w, 3, JSON_OBJECT))
+	if (!engine_scan(element, w, 3, JSON_OBJECT))
 		return;
 	struct engine_model *m = find_want(models, &w[w[0].type == JSON_STRING ? 0 : 1]);
 	if (m && tokens(&w[2]) > 0)
@@ -396,7 +387,7 @@ static void add_lm_v0_entry(struct engine_models *models, struct str element)
 	struct json_want w[] = {{.name = STR("id")},
 				{.name = STR("max_context_length")},
 				{.name = STR("loaded_context_length")}};
-	if (!scan(element, w, 3, JSON_OBJECT))
+	if (!engine_scan(element, w, 3, JSON_OBJECT))
 		return;
 	struct engine_model *m = find_want(models, &w[0]);
 	if (!m)
@@ -411,9 +402,9 @@ static void add_lm_instances(struct engine_models *models, struct engine_model *
 			     struct str array)
 {
 	struct str inside = str_of(array.ptr + 1, array.len - 2), element;
-	while (next_element(&inside, &element)) {
+	while (engine_next_element(&inside, &element)) {
 		struct json_want w[] = {{.name = STR("id")}, {.name = STR("config")}};
-		if (!is_object(element) || !scan(element, w, 2, JSON_OBJECT))
+		if (!is_object(element) || !engine_scan(element, w, 2, JSON_OBJECT))
 			continue;
 		int64_t context = tokens_in(&w[1], STR("context_length"));
 		struct engine_model *m = find_want(models, &w[0]);
@@ -431,7 +422,7 @@ static void add_lm_v1_entry(struct engine_models *models, struct str element)
 	struct json_want w[] = {{.name = STR("key")},
 				{.name = STR("max_context_length")},
 				{.name = STR("loaded_instances")}};
-	if (!scan(element, w, 3, JSON_OBJECT))
+	if (!engine_scan(element, w, 3, JSON_OBJECT))
 		return;
 	struct engine_model *m = find_want(models, &w[0]);
 	if (m)
@@ -447,9 +438,9 @@ void engine_models_add(struct engine_models *models, enum engine_ask ask, struct
 		add_props(models, body);
 		return;
 	}
-	if (!array_of(body, ask == ASK_LM_V0 ? STR("data") : STR("models"), false, &inside))
+	if (!engine_array_of(body, ask == ASK_LM_V0 ? STR("data") : STR("models"), false, &inside))
 		return;
-	for (uint32_t visits = 0; visits < VISITS_MAX && next_element(&inside, &element);
+	for (uint32_t visits = 0; visits < ENGINE_VISITS_MAX && engine_next_element(&inside, &element);
 	     visits++) {
 		if (!is_object(element))
 			continue;
@@ -467,9 +458,9 @@ static int64_t trained_window(const struct json_want *info)
 {
 	char room[64], name[96];
 	struct json_want architecture = {.name = STR("general.architecture")};
-	if (info->type != JSON_OBJECT || !scan(info->value, &architecture, 1, JSON_OBJECT))
+	if (info->type != JSON_OBJECT || !engine_scan(info->value, &architecture, 1, JSON_OBJECT))
 		return 0;
-	struct str s = decode(&architecture, room, sizeof(room));
+	struct str s = engine_decode(&architecture, room, sizeof(room));
 	if (s.len == 0)
 		return 0;
 	memcpy(name, s.ptr, s.len);
@@ -499,7 +490,7 @@ void engine_model_add_show(struct engine_model *model, struct str body)
 {
 	struct json_want w[] = {{.name = STR("model_info")}, {.name = STR("parameters")}};
 	model->shown = true;
-	if (!scan(body, w, 2, JSON_OBJECT))
+	if (!engine_scan(body, w, 2, JSON_OBJECT))
 		return;
 	int64_t trained = trained_window(&w[0]);
 	if (trained > 0)

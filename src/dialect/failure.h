@@ -16,9 +16,12 @@ struct failure {
 	struct str message;  /* cleaned, at most FAILURE_TEXT_MAX bytes; empty where the engine said nothing usable or nothing may be shown */
 	struct str code;     /* the engine's own code where it is a word; empty: the table's */
 	struct str param;    /* empty: null */
+	int64_t retry_ms;    /* when to come back, as the body says; 0: it does not */
+	bool billing;        /* ERROR_UPSTREAM_AUTH since the account has no credit, not for a wrong secret */
 };
 
-/* Reads an error answer. `status`: its HTTP status, or anything below 400 for an error inside a 200. Texts live in `a`. */
+/* Reads an error answer. What is wrong with our own secret or account is ERROR_UPSTREAM_AUTH and has no words, since they may repeat the secret;
+ * what a content filter refused is ERROR_UPSTREAM_REFUSED_REQUEST with status 400 and the code content_filter or content_policy_violation. `status`: its HTTP status, or anything below 400 for an error inside a 200. Texts live in `a`. */
 void failure_read(int status, struct str body, struct arena *a, struct failure *out);
 
 #endif

@@ -5,6 +5,7 @@
 #include "dialect/tap.h"
 
 #include "base/json.h"
+#include "dialect/walk.h"
 #include "http/sse.h"
 
 #ifdef __SSE2__
@@ -12,64 +13,10 @@
 #endif
 
 #define TOKENS_ABSURD (1ll << 32)
+#define COST_ABSURD   1e6 /* dollars */
 #define DONE_MAX 64 /* bytes of the event that says [DONE], with its name and white space */
 
 /* ---- usage objects: valid JSON already, so they are only walked ---- */
-
-/* Behind the string at p. */
-static const char *string_end(const char *p, const char *end)
-{
-	for (p++; p < end && *p != '"'; p++)
-		p += *p == '\\';
-	return p < end ? p + 1 : end;
-}
-
-/* Behind the container or string at p. */
-static const char *nested_end(const char *p, const char *end)
-{
-	int depth = 0;
-	for (bool inside = false; p < end; p++) {
-		if (inside) {
-			p += *p == '\\';
-			inside = p < end && *p != '"';
-		} else if (*p == '"') {
-			inside = true;
-		} else if (*p == '{' || *p == '[') {
-			depth++;
-		} else if (*p == '}' || *p == ']') {
-			depth--;
-		}
-		if (depth == 0 && !inside)
-			break;
-	}
-	return p < end ? p + 1 : end;
-}
-
-/* Behind the value at p. */
-static const char *value_end(const char *p, const char *end)
-{
-	if (p < end && (*p == '{' || *p == '[' || *p == '"'))
-		return nested_end(p, end);
-	while (p < end && *p != ',' && *p > ' ')
-		p++;
-	return p;
-}
-
-/* The next member of the object of which `*rest` is the inside. */
-static bool next_member(struct str *rest, struct str *name, struct str *value)
-{
-	const char *end = rest->ptr + rest->len, *p = memchr(rest->ptr, '"', rest->len);
-	if (!p)
-		return false;
-	const char *behind = string_end(p, end);
-	*name = str_of(p + 1, (size_t)(behind - p) - 2);
-	for (p = behind; p < end && (*p == ':' || *p <= ' '); p++)
-		;
-	behind = value_end(p, end);
-	*value = str_of(p, (size_t)(behind - p));
-	*rest = str_of(behind, (size_t)(end - behind));
-	return true;
-}
 
 struct counts {
 	int64_t prompt, input, output, cached, created, total, told_cached;
@@ -86,6 +33,7 @@ static const struct {
 	{STR_INIT("output_tokens"), offsetof(struct counts, output)},
 	{STR_INIT("total_tokens"), offsetof(struct counts, total)},
 	{STR_INIT("cached_tokens"), offsetof(struct counts, told_cached)},
+	{STR_INIT("prompt_cache_hit_tokens"), offsetof(struct counts, told_cached)}, /* DeepSeek */
 	{STR_INIT("cache_read_input_tokens"), offsetof(struct counts, cached)},
 	{STR_INIT("cache_creation_input_tokens"), offsetof(struct counts, created)},
 };
@@ -103,6 +51,29 @@ static void take_count(struct counts *c, size_t offset, struct str value, struct
 	}
 }
 
+/* Dollars with decimals, perhaps with an exponent. */
+static void take_cost(struct str value, struct usage *usage)
+{
+	char text[48], *end;
+	if (str_eq(value, STR("null")))
+		return;
+	if (value.len == 0 || value.len >= sizeof(text)) {
+		usage->flagged = true;
+		return;
+	}
+	memcpy(text, value.ptr, value.len);
+	text[value.len] = 0;
+	double dollars = strtod(text, &end);
+	if (end != text + value.len || !(dollars >= 0 && dollars <= COST_ABSURD)) {
+		usage->flagged = true;
+		return;
+	}
+	double nanos = dollars * 1e9, slip = nanos * 1e-15 + 1e-9; /* 0.0000003 is not quite that, and must not cost 301 */
+	int64_t nearest = (int64_t)(nanos + 0.5);
+	usage->cost = (double)nearest + slip >= nanos ? nearest : nearest + 1;
+	usage->priced = true;
+}
+
 static bool holds_details(struct str name, struct str value)
 {
 	return value.len > 1 && value.ptr[0] == '{' &&
@@ -111,8 +82,9 @@ static bool holds_details(struct str name, struct str value)
 
 static void read_counts(struct str object, struct counts *c, struct usage *usage)
 {
-	struct str rest = str_of(object.ptr + 1, object.len - 2), name, value;
-	while (next_member(&rest, &name, &value)) {
+	struct walk members = walk_into(object);
+	struct str name, value;
+	while (walk_member(&members, &name, &value)) {
 		if (holds_details(name, value)) {
 			struct counts inner = {0};
 			read_counts(value, &inner, usage);
@@ -129,7 +101,10 @@ static void read_counts(struct str object, struct counts *c, struct usage *usage
 void tap_usage(struct str object, struct usage *usage)
 {
 	struct counts c = {0};
+	struct str cost = walk_get(object, STR("cost"));
 	read_counts(object, &c, usage);
+	if (cost.ptr)
+		take_cost(cost, usage);
 	if (!c.told)
 		return;
 	if (c.prompt == 0)
@@ -162,6 +137,14 @@ static bool member_here(const char *at, const char *end, struct str name)
 	return !(end - at >= 4 && memcmp(at, "null", 4) == 0);
 }
 
+/* `at` stands at the name of a finish reason: true if the reason is a failure. */
+static bool ends_badly(const char *at, const char *end)
+{
+	const char *colon = memchr(at, ':', (size_t)(end - at));
+	struct str value = colon ? str_trim(str_head(str_of(colon + 1, (size_t)(end - colon) - 1), 64)) : STR_NONE;
+	return str_starts(value, STR("\"error\"")) || str_starts(value, STR("\"insufficient_system_resource\""));
+}
+
 /* `at` stands behind a quote. */
 static unsigned marks_here(const char *at, const char *end)
 {
@@ -169,7 +152,9 @@ static unsigned marks_here(const char *at, const char *end)
 	case 'u':
 		return member_here(at, end, STR("usage")) ? TAP_USAGE : 0;
 	case 'f':
-		return member_here(at, end, STR("finish_reason")) ? TAP_FINISH : 0;
+		if (!member_here(at, end, STR("finish_reason")))
+			return 0;
+		return ends_badly(at, end) ? TAP_FINISH | TAP_ERROR : TAP_FINISH;
 	case 'e':
 		return member_here(at, end, STR("error")) ? TAP_ERROR : 0;
 	case 's':
@@ -241,8 +226,15 @@ static unsigned line_marks(struct str event)
 /* True if `object` is one and holds an error. */
 static bool member_error(struct str object)
 {
-	struct json_want w = {.name = STR("error")};
-	return object.len > 0 && json_scan(object, &w, 1, NULL, NULL) && w.type > JSON_NULL;
+	struct str error = walk_get(object, STR("error"));
+	return error.ptr && !walk_null(error);
+}
+
+/* The same of a choice, which may say it by the reason of its end. */
+static bool choice_error(struct str choice)
+{
+	struct str finish = walk_get(choice, STR("finish_reason"));
+	return member_error(choice) || walk_is(finish, STR("error")) || walk_is(finish, STR("insufficient_system_resource"));
 }
 
 /* An error of the event, of its response or of one of its choices; not a word of a tool's schema that the event repeats. */
@@ -251,33 +243,34 @@ static bool holds_error(struct str event)
 	struct json_want w[] = {
 		{.name = STR("error")}, {.name = STR("response")}, {.name = STR("x_groq")}, {.name = STR("choices")},
 	};
+	struct json_scan scan;
 	struct str data = sse_data(event);
-	if (!data.ptr || !json_scan(data, w, 4, NULL, NULL) || w[0].type > JSON_NULL)
+	if (!data.ptr || !json_scan(data, w, 4, &scan, NULL) || w[0].type > JSON_NULL)
 		return true; /* what cannot be read is taken for what it looks like */
+	struct str first = STR_NONE;
+	struct walk root = walk_into(scan.type == JSON_ARRAY ? scan.whole : STR_NONE); /* Gemini's errors come in a list */
+	if (walk_element(&root, &first) && member_error(first))
+		return true;
 	if (member_error(w[1].value) || member_error(w[2].value))
 		return true;
-	if (w[3].type != JSON_ARRAY)
-		return false;
-	const char *at = w[3].value.ptr + 1, *end = w[3].value.ptr + w[3].value.len - 1;
-	for (const char *to; at < end; at = to + 1) {
-		to = value_end(at, end);
-		if (member_error(str_of(at, (size_t)(to - at))))
+	struct walk list = walk_into(w[3].type == JSON_ARRAY ? w[3].value : STR_NONE);
+	for (struct str choice; walk_element(&list, &choice);)
+		if (choice_error(choice))
 			return true;
-	}
 	return false;
 }
 
-/* The usage of an event: at the top level of its data, or inside "response" (Responses) or "message" (Messages). */
+/* The usage of an event: at the top level of its data, or inside "response" (Responses), "message" (Messages) or "x_groq". */
 static unsigned read_usage(struct str event, struct usage *usage)
 {
 	struct json_want w[] = {
-		{.name = STR("usage")}, {.name = STR("choices")}, {.name = STR("response")}, {.name = STR("message")},
+		{.name = STR("usage")}, {.name = STR("choices")}, {.name = STR("response")}, {.name = STR("message")}, {.name = STR("x_groq")},
 	};
 	struct json_want inner = {.name = STR("usage")};
 	struct json_scan scan;
 	struct json_fail fail;
 	struct str data = sse_data(event);
-	if (!data.ptr || !json_scan(data, w, 4, &scan, &fail))
+	if (!data.ptr || !json_scan(data, w, 5, &scan, &fail))
 		return 0;
 	if (w[0].type == JSON_OBJECT) {
 		tap_usage(w[0].value, usage);
@@ -286,7 +279,9 @@ static unsigned read_usage(struct str event, struct usage *usage)
 	}
 	if (w[0].type != JSON_NONE && w[0].type != JSON_NULL)
 		usage->flagged = true;
-	struct str holder = w[2].type == JSON_OBJECT ? w[2].value : w[3].type == JSON_OBJECT ? w[3].value : STR("{}");
+	struct str holder = STR("{}");
+	for (int i = 4; i >= 2; i--)
+		holder = w[i].type == JSON_OBJECT ? w[i].value : holder;
 	if (json_scan(holder, &inner, 1, &scan, &fail) && inner.type == JSON_OBJECT)
 		tap_usage(inner.value, usage);
 	return TAP_USAGE;
@@ -340,7 +335,9 @@ bool tap_whole(struct str body, struct usage *usage, struct str *model, bool *er
 	*model = STR_NONE;
 	if (!json_scan(body, w, 3, &scan, &fail))
 		return false;
-	*error = w[2].type == JSON_OBJECT || w[2].type == JSON_STRING;
+	struct str first = STR_NONE;
+	struct walk root = walk_into(scan.type == JSON_ARRAY ? scan.whole : STR_NONE);
+	*error = w[2].type == JSON_OBJECT || w[2].type == JSON_STRING || (walk_element(&root, &first) && member_error(first));
 	if (w[0].type == JSON_OBJECT)
 		tap_usage(w[0].value, usage);
 	else if (w[0].type != JSON_NONE && w[0].type != JSON_NULL)
@@ -379,8 +376,8 @@ void tap_tail(struct str tail, struct usage *usage)
 	struct str rest = last_usage(tail);
 	if (!rest.ptr)
 		return;
-	const char *end = value_end(rest.ptr, rest.ptr + rest.len);
-	struct str object = str_trim(str_of(rest.ptr, (size_t)(end - rest.ptr)));
-	if (json_scan(object, NULL, 0, NULL, NULL))
+	struct walk w = {rest.ptr, rest.ptr + rest.len};
+	struct str object;
+	if (walk_element(&w, &object) && json_scan(object, NULL, 0, NULL, NULL))
 		tap_usage(object, usage);
 }

@@ -12,6 +12,8 @@
 
 struct usage {
 	int64_t input, output, cached; /* tokens */
+	int64_t cost;                  /* what the cloud says it takes for it, in nano-dollars, rounded up; only where priced */
+	bool priced;                   /* OpenRouter tells the cost */
 	bool known;                    /* an answer told it, in a form that can be believed */
 	bool flagged;                  /* it told nonsense: negative, absurd, not a number */
 };
@@ -20,7 +22,7 @@ struct usage {
 enum tap_mark {
 	TAP_USAGE = 1,        /* a member "usage" that is not null */
 	TAP_FINISH = 2,       /* a finish or stop reason that is not null, or an event that ends a stream of Responses or Messages */
-	TAP_ERROR = 4,        /* a member "error" that is not null */
+	TAP_ERROR = 4,        /* a member "error" that is not null, or a choice that ended by an error */
 	TAP_DONE = 8,         /* data: [DONE] */
 	TAP_DATA = 16,        /* any data at all (not a comment) */
 	TAP_ONLY_USAGE = 32,  /* usage and an empty list of choices: the chunk that was asked for by us */

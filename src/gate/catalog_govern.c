@@ -92,7 +92,7 @@ void catalog_govern(struct catalog *c, const struct settings *s, struct books *b
 	c->keys_needed = s->auth == AUTH_KEYS && (keyring_count(keys) > 0 || !c->guard);
 	for (uint32_t i = 0; i < c->target_count; i++) {
 		confs[i] = conf_of(s, c->targets[i].name);
-		c->targets[i].local = price_is_local(c->targets[i].kind, c->targets[i].host);
+		c->targets[i].local = confs[i] ? !target_is_cloud(confs[i]) : price_is_local(c->targets[i].kind, c->targets[i].host);
 	}
 	set_prices(c, s, confs);
 	if (books) {

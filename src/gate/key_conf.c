@@ -13,6 +13,7 @@
 #define RPM_MAX     INT64_C(1000000000)
 #define TPM_MAX     INT64_C(10000000000)
 #define PLACES_MAX  INT64_C(1000000)
+#define WEIGHT_MAX  1000
 
 /* ---- checks of single texts ---- */
 
@@ -71,6 +72,8 @@ static const struct field key_fields[] = {
 	{"probation", FIELD_BOOL, AT(probation), .standard = "off", .help = "The limits of the setting `probation` hold as well."},
 	{"class", FIELD_CHOICE, AT(class), .standard = "interactive", .choices = class_names,
 	 .help = "What the key is for: somebody who waits for each answer, or work that can stand behind."},
+	{"weight", FIELD_INT, AT(weight), .standard = "100", .min = 1, .max = WEIGHT_MAX,
+	 .help = "Its share of what the engines give when requests of several keys wait: with 200 it gets twice the tokens of a key with 100."},
 	{"tags", FIELD_MAP, AT(tags), .min = 1, .max = 256, .help = "Texts by name, for whoever reads lists and logs."},
 };
 

@@ -22,6 +22,7 @@ struct key_conf {
 	int64_t expires_s;            /* seconds since 1970; 0: never */
 	bool soft, local_only, probation;
 	enum key_class class;
+	int64_t weight;               /* 1 to 1000: its share where requests wait */
 	struct str_map tags;
 };
 
@@ -29,7 +30,7 @@ struct key_conf {
 #define KEY_GLOBS_MAX 6
 
 extern const struct field_table key_table; /* members: name models rpm tpm concurrency budget model_budget model_rpm model_tpm model_concurrency
-					      max_output max_wait expires soft local_only probation class tags */
+					      max_output max_wait expires soft local_only probation class weight tags */
 
 /* Reads and checks a document; mistakes go to `r` with the field's path. `expires` is a number of seconds since 1970, or a text: "90d", "12h" from
  * now_s on, "2027-03-01" (until that day begins). False: refused. */

@@ -106,7 +106,7 @@ static void build_key(struct build *b, const struct keyring_entry *e, struct key
 	if (e->conf->probation && b->probation)
 		limits_tighten(&l, b->probation);
 	*k = (struct key){
-		.revoked = e->revoked, .local_only = e->conf->local_only, .class = (uint8_t)e->conf->class, .serial = e->serial,
+		.revoked = e->revoked, .local_only = e->conf->local_only, .class = (uint8_t)e->conf->class, .weight = (uint16_t)e->conf->weight, .serial = e->serial,
 		.max_wait_ms = (uint32_t)e->conf->max_wait_ms, .expires_s = e->conf->expires_s, .name = arena_dup(&b->ring->arena, e->conf->name),
 		.scope = limited_scope(b, e->serial, STR_NONE, &l), .rules = build_rules(b, e),
 	};

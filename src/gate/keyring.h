@@ -31,6 +31,7 @@ struct key {
 	char id[TOKEN_ID];
 	bool revoked, local_only;
 	uint8_t class;                  /* enum key_class */
+	uint16_t weight;                /* 1 to 1000: its share where requests wait */
 	uint32_t serial;                /* > 0 */
 	uint32_t max_wait_ms;
 	int64_t expires_s;              /* 0: never */

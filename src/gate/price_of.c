@@ -136,7 +136,7 @@ static struct str quoted(struct price_look *l, struct str name)
 
 static bool is_own(const struct target_conf *t)
 {
-	enum engine_kind kind = t->kind == TARGET_AUTO ? ENGINE_NONE : engine_find(str_from(target_kind_names[t->kind]));
+	enum engine_kind kind = target_engine(t->kind);
 	return price_is_local(kind, t->url.host);
 }
 

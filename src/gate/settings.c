@@ -234,12 +234,15 @@ struct settings *settings_parse(struct str text, struct str file,
 		apply_overrides(r->arena, tree, over, over_count);
 		bool ok = fields_read(r, tree, &settings_table, s);
 		complete_addresses(s);
+		settings_complete_routes(s, tree);
 		for (size_t i = 0; i < s->target_count; i++)
 			complete_target(s, &s->targets[i]);
 		settings_check(s, tree, r);
 		complete_cors(s);
-		if (ok && r->errors == 0)
+		if (ok && r->errors == 0) {
+			settings_inherit_overflow(s);
 			return s;
+		}
 	}
 	settings_free(s);
 	return NULL;

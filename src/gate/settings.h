@@ -11,11 +11,13 @@
 #include "base/field.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "dialect/cloud.h"
+#include "dialect/engine.h"
 #include "http/url.h"
 
 enum auth_mode { AUTH_KEYS, AUTH_OFF };
 
-/* In the order of their names: auto, vllm, llamacpp, ollama, lmstudio, sglang, openai. */
+/* In the order of their names: engines, then clouds. */
 enum target_kind {
 	TARGET_AUTO,
 	TARGET_VLLM,
@@ -23,7 +25,15 @@ enum target_kind {
 	TARGET_OLLAMA,
 	TARGET_LMSTUDIO,
 	TARGET_SGLANG,
-	TARGET_OPENAI,
+	TARGET_OPENAI, /* at api.openai.com the cloud, elsewhere any server that speaks its API */
+	TARGET_MISTRAL,
+	TARGET_OPENROUTER,
+	TARGET_TOGETHER,
+	TARGET_GROQ,
+	TARGET_DEEPSEEK,
+	TARGET_GEMINI,
+	TARGET_OPENAI_COMPATIBLE, /* any other cloud that speaks OpenAI's API */
+	TARGET_KINDS,
 };
 
 /* Where to listen (a numeric host), or where to look for engines (any host). */
@@ -116,22 +126,62 @@ struct probation_conf {
 
 struct target_conf {
 	struct str name;
-	struct str url_text;
+	struct str url_text; /* of a cloud that was given none: its usual base URL */
 	struct url url; /* views into url_text */
 	enum target_kind kind;
 	struct secret secret;
 	struct target_models models;
-	int64_t max_concurrency; /* 0: no limit */
+	int64_t max_concurrency; /* places; 0: as the engine tells, else learned */
+	int64_t weight;          /* 1 to 1000, normally 100: its share with STRATEGY_WEIGHTED */
+	bool drain;              /* maintenance: gets no new requests */
 	struct target_timeouts timeouts;
 	struct str ca_file; /* empty: the system's CAs only */
 	struct price_conf price;
 };
+
+/* How a target is chosen where nothing else is said. */
+struct routing_conf {
+	int strategy;  /* enum strategy (gate/choose.h) */
+	bool affinity; /* what shares a long beginning goes to where that is cached */
+};
+
+/* Requests that wait for a place. */
+struct queue_conf {
+	int64_t max_wait_ms;        /* 0: none waits */
+	int64_t heartbeat_after_ms; /* a stream that has waited so long begins to get comments */
+	int64_t total, per_key;     /* requests that may wait */
+	int64_t age_ms;             /* after which batch counts as interactive */
+	int64_t starve_ms;          /* requests for what is loaded go first for so long at most */
+};
+
+/* When a request goes beyond the targets of its model; bits of overflow_conf.when. */
+enum overflow_when {
+	OVERFLOW_WAIT = 1 << 0,    /* it would wait longer, or has waited longer, than wait_ms */
+	OVERFLOW_CONTEXT = 1 << 1, /* it does not fit into the window of any of them */
+	OVERFLOW_DOWN = 1 << 2,    /* none of them is up */
+	OVERFLOW_ALWAYS = 1 << 3,
+};
+
+/* In the order of their names: listed, round_robin, cheapest. */
+enum overflow_order { OVERFLOW_LISTED, OVERFLOW_ROUND_ROBIN, OVERFLOW_CHEAPEST };
 
 /* One place where a configured model is served. */
 struct model_target {
 	struct str target; /* a target's name */
 	struct str model;  /* the engine's name of the model; empty: the same as the public one */
 	size_t index;      /* of the target in settings.targets */
+};
+
+struct overflow_conf {
+	struct str_list to;     /* as written: "target" or "target/model there" */
+	struct str_list whens;  /* as written */
+	struct str_list budgets; /* what all of it may cost; each passes budget_parse(); no two of one unit and period */
+	int64_t wait_ms;
+	enum overflow_order order;
+	/* what was made of them by loading */
+	struct model_target *places; /* of `to`, in its order */
+	size_t place_count;          /* 0: there is no overflow */
+	uint32_t when;               /* enum overflow_when */
 };
 
 struct model_conf {
@@ -142,6 +192,17 @@ struct model_conf {
 	struct limits_conf limits;
 	struct price_conf price;
 	int64_t max_output; /* tokens; 0: unknown */
+	int64_t context;    /* tokens; 0: as learned */
+	int64_t num_ctx_max; /* Ollama's num_ctx may be raised to this; 0: not at all */
+	bool local_only;    /* never leaves for a cloud */
+	bool resume;        /* a stream that breaks goes on at another target */
+	/* What holds for it: its own, or where it has none what settings.routing and settings.overflow say. Of the latter without its budgets, which
+	 * hold for the overflow of all models together, and without what the model may not or need not go to: clouds where it is local_only, and
+	 * targets that serve it anyway. */
+	int strategy; /* enum strategy (gate/choose.h) */
+	bool affinity;
+	struct overflow_conf overflow;
+	bool own_overflow; /* overflow stands in the model itself */
 };
 
 struct settings {
@@ -175,6 +236,9 @@ struct settings {
 	struct webhook_conf webhook;
 	struct probation_conf probation;
 	int64_t journal_max; /* bytes */
+	struct routing_conf routing;
+	struct queue_conf queue;
+	struct overflow_conf overflow; /* of all models that have none of their own; its budgets hold for all overflow */
 };
 
 extern const struct field_table settings_table;
@@ -214,6 +278,15 @@ void settings_free(struct settings *s);
 struct limits;
 struct limits settings_limits(const struct limits_conf *conf);
 struct limits settings_probation(const struct probation_conf *conf);
+
+/* The kind of engine that a target's kind means: ENGINE_OPENAI for all clouds, ENGINE_NONE for TARGET_AUTO. */
+enum engine_kind target_engine(enum target_kind kind);
+/* The usual base URL of a cloud's API; NULL: that kind has none. */
+const char *target_usual_url(enum target_kind kind);
+/* The cloud whose quirks hold there, by its kind; of TARGET_OPENAI only at api.openai.com. Clouds want a secret. */
+enum cloud target_cloud(const struct target_conf *target);
+/* Whether what is sent there leaves one's own network: a cloud by its kind, or any address that price_is_local() does not take for one's own. */
+bool target_is_cloud(const struct target_conf *target);
 
 /* Whether a target's model is listed, by the engine's name; and the name it is listed under. */
 bool target_lists(const struct target_conf *target, struct str engine_name);

@@ -13,17 +13,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* The settings under check, and where mistakes go. */
-struct check {
-	struct settings *settings;
-	const struct json *tree;
-	struct field_reader *reader;
-};
-
-static void tell(struct check *c, bool warning, struct str path, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static void tell(struct check *c, bool warning, struct str path, const char *format, ...)
+void check_tell(struct check *c, bool warning, struct str path, const char *format, ...)
 {
 	struct buf text;
 	va_list args;
@@ -35,10 +25,15 @@ static void tell(struct check *c, bool warning, struct str path, const char *for
 	buf_release(&text);
 }
 
-#define PATH(c, ...) arena_printf((c)->reader->arena, __VA_ARGS__)
+bool check_told(const struct check *c, struct str path)
+{
+	for (const struct field_problem *p = c->reader->problems; p; p = p->next)
+		if (!p->warning && str_eq(p->path, path))
+			return true;
+	return false;
+}
 
-/* A name as it is shown; lives in the reader's arena. */
-static struct str quoted(struct check *c, struct str name)
+struct str check_quoted(struct check *c, struct str name)
 {
 	struct buf text;
 	buf_init(&text, 4096);
@@ -107,6 +102,12 @@ static const struct use *uses_find(const struct uses *uses, struct str name)
 	return found ? &uses->items[low] : NULL;
 }
 
+size_t check_target_index(const struct check *c, struct str name)
+{
+	const struct use *found = uses_find(c->targets, name);
+	return found ? found->i : SIZE_MAX;
+}
+
 /* ---- listening ---- */
 
 static bool same_address(const struct settings_address *a, const struct settings_address *b)
@@ -119,25 +120,25 @@ static void check_listen(struct check *c)
 	const struct settings *s = c->settings;
 	const struct settings_address *beyond = NULL;
 	if (s->listen_texts.count == 0)
-		tell(c, false, STR("listen"),
+		check_tell(c, false, STR("listen"),
 		     "expected at least one HOST:PORT, found an empty list");
 	for (size_t i = 0; i < s->listen.count; i++) {
 		if (!s->listen.items[i].loopback)
 			beyond = &s->listen.items[i];
 		for (size_t j = 0; j < i && i < 100; j++)
 			if (same_address(&s->listen.items[i], &s->listen.items[j]))
-				tell(c, false, PATH(c, "listen[%zu]", i), "%.*s stands here twice",
+				check_tell(c, false, CHECK_PATH(c, "listen[%zu]", i), "%.*s stands here twice",
 				     STR_ARG(s->listen.items[i].text));
 		if (same_address(&s->listen.items[i], &s->admin_listen))
-			tell(c, false, STR("admin_listen"),
+			check_tell(c, false, STR("admin_listen"),
 			     "expected another address than listen, found %.*s for both",
 			     STR_ARG(s->admin_listen.text));
 	}
 	if (beyond && s->auth == AUTH_OFF)
-		tell(c, true, STR("auth"), "off: everyone who can reach %.*s may use every model",
+		check_tell(c, true, STR("auth"), "off: everyone who can reach %.*s may use every model",
 		     STR_ARG(beyond->text));
 	if (s->admin_listen.text.len && !s->admin_listen.loopback)
-		tell(c, true, STR("admin_listen"),
+		check_tell(c, true, STR("admin_listen"),
 		     "everyone who can reach %.*s may administer Valet; expected a loopback "
 		     "address",
 		     STR_ARG(s->admin_listen.text));
@@ -148,10 +149,10 @@ static void check_cors(struct check *c)
 	const struct settings *s = c->settings;
 	for (size_t i = 0; i < s->cors.count; i++) {
 		if (s->cors.count > 1 && str_eq(s->cors.items[i], STR("off")))
-			tell(c, false, PATH(c, "cors[%zu]", i),
+			check_tell(c, false, CHECK_PATH(c, "cors[%zu]", i),
 			     "off must stand alone, found it in a list with others");
 		if (s->auth == AUTH_OFF && str_eq(s->cors.items[i], STR("*")))
-			tell(c, true, STR("cors"),
+			check_tell(c, true, STR("cors"),
 			     "with auth off, every web page that is opened here may use every "
 			     "model");
 	}
@@ -165,7 +166,7 @@ static void check_secret(struct check *c, size_t i)
 	if (secret_is_off(&t->secret) || t->url.https || t->url.host.len == 0)
 		return;
 	if (!settings_is_loopback(t->url.host))
-		tell(c, true, PATH(c, "targets[%zu].url", i),
+		check_tell(c, true, CHECK_PATH(c, "targets[%zu].url", i),
 		     "the secret goes over the network unencrypted; expected an https:// URL");
 }
 
@@ -175,10 +176,10 @@ static void check_ca_file(struct check *c, size_t i)
 	if (t->ca_file.len == 0)
 		return;
 	if (access(t->ca_file.ptr, R_OK) != 0)
-		tell(c, false, PATH(c, "targets[%zu].ca_file", i), "cannot read %.*s: %s",
+		check_tell(c, false, CHECK_PATH(c, "targets[%zu].ca_file", i), "cannot read %.*s: %s",
 		     STR_ARG(t->ca_file), strerror(errno));
 	else if (t->url.host.len && !t->url.https)
-		tell(c, true, PATH(c, "targets[%zu].ca_file", i),
+		check_tell(c, true, CHECK_PATH(c, "targets[%zu].ca_file", i),
 		     "it has no use; expected an https:// URL");
 }
 
@@ -189,24 +190,24 @@ static void check_rename(struct check *c, size_t i, const struct uses *names)
 	const struct str_map *rename = &t->models.rename;
 	struct uses values = {arena_alloc(c->reader->arena, rename->count * sizeof(struct use)),
 				0};
-	struct str where = PATH(c, "targets[%zu].models.rename", i);
+	struct str where = CHECK_PATH(c, "targets[%zu].models.rename", i);
 	for (size_t j = 0; j < rename->count; j++) {
 		const struct str_pair *pair = &rename->items[j];
 		const struct use *taken = uses_find(names, pair->value);
 		if (pair->name.len && !target_lists(t, pair->name))
-			tell(c, true, where,
+			check_tell(c, true, where,
 			     "%.*s is renamed but not listed: see include and exclude",
-			     STR_ARG(quoted(c, pair->name)));
+			     STR_ARG(check_quoted(c, pair->name)));
 		if (taken && taken->j != ITSELF)
-			tell(c, false, where, "%.*s is an alias of models[%zu] already",
-			     STR_ARG(quoted(c, pair->value)), taken->i);
+			check_tell(c, false, where, "%.*s is an alias of models[%zu] already",
+			     STR_ARG(check_quoted(c, pair->value)), taken->i);
 		uses_add(&values, pair->value, j, ITSELF);
 	}
 	uses_sort(&values);
 	for (size_t j = 1; j < values.count; j++)
 		if (str_eq(values.items[j - 1].name, values.items[j].name))
-			tell(c, false, where, "two models of this target would both be %.*s",
-			     STR_ARG(quoted(c, values.items[j].name)));
+			check_tell(c, false, where, "two models of this target would both be %.*s",
+			     STR_ARG(check_quoted(c, values.items[j].name)));
 }
 
 static struct uses target_uses(struct check *c, bool urls)
@@ -227,13 +228,15 @@ static void check_twice(struct check *c, const struct uses *all, bool urls)
 		if (!str_eq(all->items[k - 1].name, use->name))
 			continue;
 		size_t first = uses_find(all, use->name)->i;
+		if (urls && target_cloud(&c->settings->targets[use->i]) != CLOUD_NONE)
+			continue; /* another account */
 		if (urls)
-			tell(c, true, PATH(c, "targets[%zu].url", use->i),
+			check_tell(c, true, CHECK_PATH(c, "targets[%zu].url", use->i),
 			     "the same URL as targets[%zu]", first);
 		else
-			tell(c, false, PATH(c, "targets[%zu].name", use->i),
+			check_tell(c, false, CHECK_PATH(c, "targets[%zu].name", use->i),
 			     "expected a name of its own, found %.*s, which targets[%zu] has",
-			     STR_ARG(quoted(c, use->name)), first);
+			     STR_ARG(check_quoted(c, use->name)), first);
 	}
 }
 
@@ -264,16 +267,16 @@ static void check_names(struct check *c, const struct uses *all)
 			continue;
 		const struct use *first = uses_find(all, use->name);
 		struct str path = use->j == ITSELF
-					  ? PATH(c, "models[%zu].name", use->i)
-					  : PATH(c, "models[%zu].aliases[%zu]", use->i, use->j);
-		tell(c, false, path,
+					  ? CHECK_PATH(c, "models[%zu].name", use->i)
+					  : CHECK_PATH(c, "models[%zu].aliases[%zu]", use->i, use->j);
+		check_tell(c, false, path,
 		     "expected a name of its own, found %.*s, which is %s models[%zu]",
-		     STR_ARG(quoted(c, use->name)),
+		     STR_ARG(check_quoted(c, use->name)),
 		     first->j == ITSELF ? "the name of" : "an alias of", first->i);
 	}
 }
 
-static void unknown_target(struct check *c, struct str path, struct str name)
+void check_unknown_target(struct check *c, struct str path, struct str name)
 {
 	const struct settings *s = c->settings;
 	struct field_reader *r = c->reader;
@@ -286,12 +289,12 @@ static void unknown_target(struct check *c, struct str path, struct str name)
 		near = field_near(name, names, s->target_count);
 	}
 	if (near)
-		tell(c, false, path,
+		check_tell(c, false, path,
 		     "expected the name of a target, found %.*s; did you mean %.*s?",
-		     STR_ARG(quoted(c, name)), STR_ARG(*near));
+		     STR_ARG(check_quoted(c, name)), STR_ARG(*near));
 	else
-		tell(c, false, path, "expected the name of a target, found %.*s%s",
-		     STR_ARG(quoted(c, name)), s->target_count ? "" : "; there are no targets");
+		check_tell(c, false, path, "expected the name of a target, found %.*s%s",
+		     STR_ARG(check_quoted(c, name)), s->target_count ? "" : "; there are no targets");
 }
 
 static void check_model(struct check *c, size_t i, const struct uses *targets)
@@ -299,25 +302,24 @@ static void check_model(struct check *c, size_t i, const struct uses *targets)
 	struct model_conf *m = &c->settings->models[i];
 	for (size_t j = 0; j < m->target_count; j++) {
 		struct model_target *t = &m->targets[j];
-		struct str path = PATH(c, "models[%zu].targets[%zu]", i, j);
+		struct str path = CHECK_PATH(c, "models[%zu].targets[%zu]", i, j);
 		const struct use *found = uses_find(targets, t->target);
 		if (t->target.len == 0)
 			continue;
 		if (found)
 			t->index = found->i;
 		else
-			unknown_target(c, path, t->target);
+			check_unknown_target(c, path, t->target);
 		for (size_t k = 0; found && k < j && k < 100; k++)
 			if (str_eq(m->targets[k].target, t->target) &&
 			    str_eq(m->targets[k].model, t->model))
-				tell(c, true, path, "the same as targets[%zu] of this model", k);
+				check_tell(c, true, path, "the same as targets[%zu] of this model", k);
 	}
 }
 
 /* ---- limits and prices ---- */
 
-/* `where`: of the object that the budgets are in ("limits"). */
-static void check_budgets(struct check *c, struct str where, const struct str_list *texts)
+void check_budget_list(struct check *c, struct str where, const struct str_list *texts)
 {
 	bool seen[UNIT_COUNT][PERIOD_COUNT] = {{false}};
 	for (size_t i = 0; i < texts->count; i++) {
@@ -325,7 +327,7 @@ static void check_budgets(struct check *c, struct str where, const struct str_li
 		if (texts->items[i].len == 0 || budget_parse(texts->items[i], &b))
 			continue;
 		if (seen[b.unit][b.period])
-			tell(c, false, PATH(c, "%.*s.budget[%zu]", STR_ARG(where), i), "expected one budget of %s for a period, found a second one (%s)",
+			check_tell(c, false, CHECK_PATH(c, "%.*s.budget[%zu]", STR_ARG(where), i), "expected one budget of %s for a period, found a second one (%s)",
 			     b.unit == UNIT_MONEY ? "dollars" : "tokens", period_names[b.period]);
 		seen[b.unit][b.period] = true;
 	}
@@ -335,7 +337,7 @@ static void check_budgets(struct check *c, struct str where, const struct str_li
 static void check_pair(struct check *c, struct str where, int64_t input, int64_t output)
 {
 	if ((input == MONEY_NONE) != (output == MONEY_NONE))
-		tell(c, false, where, "%s is missing: a price has both input and output (0 where there is none)",
+		check_tell(c, false, where, "%s is missing: a price has both input and output (0 where there is none)",
 		     input == MONEY_NONE ? "input" : "output");
 }
 
@@ -343,9 +345,9 @@ static void check_price(struct check *c, struct str where, const struct price_co
 {
 	check_pair(c, where, p->input, p->output);
 	if (p->cached != MONEY_NONE && p->input == MONEY_NONE && p->output == MONEY_NONE)
-		tell(c, false, where, "input and output are missing: the price of cached input is not all of a price");
+		check_tell(c, false, where, "input and output are missing: the price of cached input is not all of a price");
 	else if (p->cached != MONEY_NONE && p->input != MONEY_NONE && p->cached > p->input)
-		tell(c, true, PATH(c, "%.*s.cached", STR_ARG(where)), "cached input costs more than other input");
+		check_tell(c, true, CHECK_PATH(c, "%.*s.cached", STR_ARG(where)), "cached input costs more than other input");
 }
 
 static void check_prices(struct check *c)
@@ -354,7 +356,7 @@ static void check_prices(struct check *c)
 	check_price(c, STR("prices.local"), &p->local);
 	check_pair(c, STR("prices.ceiling"), p->ceiling.input, p->ceiling.output);
 	if ((p->electricity.kwh == MONEY_NONE) != (p->electricity.watts == 0))
-		tell(c, false, STR("prices.electricity"), "%s is missing: expected both kwh and watts",
+		check_tell(c, false, STR("prices.electricity"), "%s is missing: expected both kwh and watts",
 		     p->electricity.watts ? "kwh" : "watts");
 }
 
@@ -379,22 +381,24 @@ static void check_time_zone(struct check *c)
 	if (!folder || !*folder)
 		folder = "/usr/share/zoneinfo";
 	if (access(folder, X_OK) != 0)
-		tell(c, true, STR("time_zone"), "there is no list of time zones in %s (install tzdata): Valet starts only without this setting", folder);
-	else if (!is_zone_file(PATH(c, "%s/%.*s", folder, STR_ARG(zone)).ptr))
-		tell(c, false, STR("time_zone"), "there is no time zone %.*s; expected a name such as Europe/Berlin", STR_ARG(quoted(c, zone)));
+		check_tell(c, true, STR("time_zone"), "there is no list of time zones in %s (install tzdata): Valet starts only without this setting", folder);
+	else if (!is_zone_file(CHECK_PATH(c, "%s/%.*s", folder, STR_ARG(zone)).ptr))
+		check_tell(c, false, STR("time_zone"), "there is no time zone %.*s; expected a name such as Europe/Berlin", STR_ARG(check_quoted(c, zone)));
 }
 
 static void check_webhook(struct check *c)
 {
 	const struct webhook_conf *w = &c->settings->webhook;
 	if (w->kind != WEBHOOK_AUTO && secret_is_off(&w->url))
-		tell(c, true, STR("webhook.kind"), "it has no use without a url");
+		check_tell(c, true, STR("webhook.kind"), "it has no use without a url");
 }
 
 void settings_check(struct settings *s, const struct json *tree, struct field_reader *r)
 {
-	struct check c = {s, tree, r};
-	struct uses targets = target_uses(&c, false), urls = target_uses(&c, true);
+	struct uses targets;
+	struct check c = {s, tree, r, &targets};
+	targets = target_uses(&c, false);
+	struct uses urls = target_uses(&c, true);
 	struct uses names = model_uses(&c);
 	check_listen(&c);
 	check_cors(&c);
@@ -404,20 +408,21 @@ void settings_check(struct settings *s, const struct json *tree, struct field_re
 		check_secret(&c, i);
 		check_ca_file(&c, i);
 		check_rename(&c, i, &names);
-		check_price(&c, PATH(&c, "targets[%zu].price", i), &s->targets[i].price);
+		check_price(&c, CHECK_PATH(&c, "targets[%zu].price", i), &s->targets[i].price);
 	}
 	check_names(&c, &names);
 	for (size_t i = 0; i < s->model_count; i++) {
 		check_model(&c, i, &targets);
-		check_budgets(&c, PATH(&c, "models[%zu].limits", i), &s->models[i].limits.budgets);
-		check_price(&c, PATH(&c, "models[%zu].price", i), &s->models[i].price);
+		check_budget_list(&c, CHECK_PATH(&c, "models[%zu].limits", i), &s->models[i].limits.budgets);
+		check_price(&c, CHECK_PATH(&c, "models[%zu].price", i), &s->models[i].price);
 	}
-	check_budgets(&c, STR("limits"), &s->limits.budgets);
-	check_budgets(&c, STR("probation"), &s->probation.budgets);
+	check_budget_list(&c, STR("limits"), &s->limits.budgets);
+	check_budget_list(&c, STR("probation"), &s->probation.budgets);
 	check_prices(&c);
 	check_time_zone(&c);
 	check_webhook(&c);
+	check_routes(&c);
 	if (!s->discovery && s->discover_texts.count == 0 && s->target_count == 0)
-		tell(&c, true, STR("targets"),
+		check_tell(&c, true, STR("targets"),
 		     "there is nowhere to send a request: no targets, and discovery is off");
 }

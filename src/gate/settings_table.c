@@ -5,6 +5,7 @@
 #include "gate/settings_parts.h"
 
 #include "gate/budget.h"
+#include "gate/choose.h"
 #include "net/resolve.h"
 
 #include <stdio.h>
@@ -74,6 +75,30 @@ static const char *check_webhook(struct str text)
 	return check_url(str_head(text, str_find(text, '?')));
 }
 
+static const char *check_overflow_to(struct str text)
+{
+	size_t slash = str_find(text, '/');
+	if (slash == 0)
+		return "the target before the slash is missing";
+	if (slash + 1 == text.len)
+		return "the model behind the slash is missing";
+	const char *wrong = check_target_name(str_head(text, slash));
+	return !wrong && slash < text.len ? check_model_name(str_skip(text, slash + 1)) : wrong;
+}
+
+static const char *check_overflow_when(struct str text)
+{
+	struct str names[OVERFLOW_WHENS];
+	for (size_t i = 0; i < OVERFLOW_WHENS; i++) {
+		names[i] = str_from(overflow_when_names[i]);
+		if (str_eq(text, names[i]))
+			return NULL;
+	}
+	static const char *const near[OVERFLOW_WHENS] = {"did you mean wait?", "did you mean context?", "did you mean down?", "did you mean always?"};
+	const struct str *found = field_near(text, names, OVERFLOW_WHENS);
+	return found ? near[found - names] : "";
+}
+
 /* A path inside the list of time zones, and nothing else. */
 static const char *check_zone(struct str text)
 {
@@ -95,8 +120,10 @@ static const char *check_zone(struct str text)
 static const char *const auth_names[] = {"keys", "off", NULL};
 static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
 static const char *const format_names[] = {"text", "json", NULL};
-const char *const target_kind_names[] = {"auto",     "vllm",   "llamacpp", "ollama",
-					 "lmstudio", "sglang", "openai",   NULL};
+const char *const target_kind_names[TARGET_KINDS + 1] = {"auto",	   "vllm",     "llamacpp", "ollama",   "lmstudio", "sglang", "openai",	       "mistral",
+							 "openrouter", "together", "groq",     "deepseek", "gemini",   "openai_compatible", NULL};
+static const char *const order_names[] = {"listed", "round_robin", "cheapest", NULL};
+const char *const overflow_when_names[OVERFLOW_WHENS] = {"wait", "context", "down", "always"};
 
 const char *const webhook_kind_names[] = {"auto", "ntfy", "discord", "slack", "json", NULL};
 
@@ -226,6 +253,53 @@ static const struct field probation_fields[] = {
 };
 static const struct field_table probation_table = FIELD_TABLE(probation_fields, struct probation_conf);
 
+static const struct field routing_fields[] = {
+	{"strategy", FIELD_CHOICE, AT(routing_conf, strategy), .standard = "capacity", .choices = strategy_names,
+	 .help = "How one of a model's targets is chosen. `capacity`: where the first token is expected soonest, by free places, measured speed and "
+		 "the engine's own queue; `round_robin`: in turn; `least_busy`: the smallest share of taken places; `weighted`: by `targets[].weight`; "
+		 "`warm_first`: where the model is loaded."},
+	{"affinity", FIELD_BOOL, AT(routing_conf, affinity), .standard = "on",
+	 .help = "Requests that share a long beginning go to the target that has it in its cache, as long as that one is not much busier than the "
+		 "others."},
+};
+static const struct field_table routing_table = FIELD_TABLE(routing_fields, struct routing_conf);
+
+static const struct field queue_fields[] = {
+	{"max_wait", FIELD_MS, AT(queue_conf, max_wait_ms), .standard = "60s", .off = true, .min = 10, .max = HOUR,
+	 .help = "How long a request waits for a place before it is refused with 503. `off`: none waits."},
+	{"heartbeat_after", FIELD_MS, AT(queue_conf, heartbeat_after_ms), .standard = "5s", .min = 10, .max = HOUR,
+	 .help = "A stream that has waited so long gets comment lines with its position; until then a failure can still be a status code."},
+	{"total", FIELD_INT, AT(queue_conf, total), .standard = "10000", .min = 1, .max = 1000000,
+	 .help = "Requests that wait at the same time; further ones are refused with 429."},
+	{"per_key", FIELD_INT, AT(queue_conf, per_key), .standard = "1000", .min = 1, .max = 1000000, .help = "The same for the requests of one key."},
+	{"age", FIELD_MS, AT(queue_conf, age_ms), .standard = "30s", .min = 10, .max = DAY,
+	 .help = "Requests of keys of the class `batch` stand behind all others; after this time they count like them."},
+	{"starve", FIELD_MS, AT(queue_conf, starve_ms), .standard = "10s", .min = 10, .max = DAY,
+	 .help = "Where an engine has to load one model in place of another, requests for the loaded one go first, but no longer than another has "
+		 "waited for this time."},
+};
+static const struct field_table queue_table = FIELD_TABLE(queue_fields, struct queue_conf);
+
+static const struct field overflow_fields[] = {
+	{"to", FIELD_STR_LIST, AT(overflow_conf, to), .required = true, .min = 1, .max = 265, .check = check_overflow_to,
+	 .expects = "the name of a target, or target/model (or a list of them)",
+	 .help = "Where requests go that overflow: a target, which has the model under its own name, or `target/model` with the name that it has "
+		 "there. An empty list: nowhere."},
+	{"when", FIELD_STR_LIST, AT(overflow_conf, whens), .standard = "wait, context, down", .min = 1, .max = 16, .check = check_overflow_when,
+	 .expects = "wait, context, down or always (or a list of them)",
+	 .help = "`wait`: the request would have to wait, or has waited, longer than `wait`; `context`: it does not fit into the window of any of the "
+		 "model's targets; `down`: none of them is up; `always`: every request goes there first."},
+	{"wait", FIELD_MS, AT(overflow_conf, wait_ms), .standard = "5s", .min = 0, .max = HOUR,
+	 .standard_note = "`5s`, or `queue.max_wait` where that is shorter", .help = "How long a request waits for a place of its own; see `when`."},
+	{"order", FIELD_CHOICE, AT(overflow_conf, order), .standard = "listed", .choices = order_names,
+	 .help = "Which of several is tried first: as they stand in `to`, in turn, or the one where the request costs least."},
+	{"budget", FIELD_STR_LIST, AT(overflow_conf, budgets), .min = 1, .max = 64, .check = check_budget,
+	 .expects = "a budget such as 1M/day, $20/month or $100/total (or a list of them)",
+	 .help = "What all overflow of the model may use, written as in `limits`; at the top, what the overflow of all models together may. Where it "
+		 "is used up, requests wait for a place instead."},
+};
+static const struct field_table overflow_table = FIELD_TABLE(overflow_fields, struct overflow_conf);
+
 static const struct field target_models_fields[] = {
 	{"include", FIELD_STR_LIST, AT(target_models, include), .standard_note = "all", .min = 1,
 	 .max = 200, .expects = "model names (* and ? allowed)",
@@ -257,22 +331,26 @@ static const struct field target_fields[] = {
 	{"name", FIELD_STR, AT(target_conf, name), .required = true, .min = 1, .max = 64,
 	 .check = check_target_name, .expects = "1 to 64 letters, digits, '-', '_' or '.'",
 	 .help = "The target's name in `models`, logs and metrics."},
-	{"url", FIELD_STR, AT(target_conf, url_text), .required = true, .min = 1, .max = 2048,
-	 .check = check_url, .expects = "an http:// or https:// URL",
+	{"url", FIELD_STR, AT(target_conf, url_text), .min = 1, .max = 2048,
+	 .check = check_url, .expects = "an http:// or https:// URL", .standard_note = "of a cloud its usual one; else required",
 	 .help = "The engine's base URL. A `/v1` at its end is allowed and makes no difference to "
 		 "clients."},
 	{"kind", FIELD_CHOICE, AT(target_conf, kind), .standard = "auto",
 	 .choices = target_kind_names,
-	 .help = "What runs there. `auto` asks it; `openai` is any other server that speaks the "
-		 "OpenAI API."},
+	 .help = "What runs there. `auto` asks it; `openai` is OpenAI's cloud where the host is `api.openai.com` or no `url` is given, else any "
+		 "server that speaks the OpenAI API. From `mistral` on they are clouds, which want a `secret`; `openai_compatible` is any cloud that "
+		 "is not named here."},
 	{"secret", FIELD_SECRET, AT(target_conf, secret),
 	 .help = "Sent as bearer token to this target only. The secret itself never stands in this "
 		 "file; a relative path begins at the folder of the settings file."},
 	{"models", FIELD_OBJECT, AT(target_conf, models), .sub = &target_models_table,
 	 .help = "Which of its models are listed, and under which names; see below."},
 	{"max_concurrency", FIELD_INT, AT(target_conf, max_concurrency), .standard = "0", .min = 0,
-	 .max = 100000, .off = true, .standard_note = "no limit",
-	 .help = "Requests sent to it at the same time; 0 is no limit."},
+	 .max = 100000, .off = true, .standard_note = "as many as the engine tells, else learned",
+	 .help = "Its places: requests sent to it at the same time; further ones wait. 0 is the default."},
+	{"weight", FIELD_INT, AT(target_conf, weight), .standard = "100", .min = 1, .max = 1000,
+	 .help = "Its share of the requests with the strategy `weighted`, compared with the others."},
+	{"drain", FIELD_BOOL, AT(target_conf, drain), .standard = "off", .help = "Maintenance: it gets no new requests; running answers go on."},
 	{"timeouts", FIELD_OBJECT, AT(target_conf, timeouts), .sub = &target_timeout_table,
 	 .help = "Its own time-outs; see below."},
 	{"ca_file", FIELD_PATH, AT(target_conf, ca_file), .off = true,
@@ -308,6 +386,20 @@ static const struct field model_fields[] = {
 	{"max_output", FIELD_INT, AT(model_conf, max_output), .standard = "0", .standard_note = "not known", .min = 0, .max = 100000000,
 	 .off = true,
 	 .help = "The most tokens that one answer can have. Budgets set so much aside for a request that does not say `max_tokens` itself."},
+	{"context", FIELD_INT, AT(model_conf, context), .standard = "0", .standard_note = "as its targets tell", .min = 0, .max = 100000000,
+	 .off = true, .help = "Tokens of prompt and answer that a request can have, where the targets tell nothing or too much."},
+	{"num_ctx_max", FIELD_INT, AT(model_conf, num_ctx_max), .standard = "0", .standard_note = "not raised", .min = 0, .max = 100000000, .off = true,
+	 .help = "Ollama cuts prompts that are longer than its `num_ctx` without a word. Valet may raise that up to so many tokens; Ollama then "
+		 "loads the model anew."},
+	{"strategy", FIELD_CHOICE, AT(model_conf, strategy), .choices = strategy_names, .standard_note = "`routing.strategy`",
+	 .help = "As in `routing`, for this model."},
+	{"affinity", FIELD_BOOL, AT(model_conf, affinity), .standard_note = "`routing.affinity`", .help = "As in `routing`, for this model."},
+	{"local_only", FIELD_BOOL, AT(model_conf, local_only), .standard = "off", .help = "Its requests never leave for a cloud."},
+	{"resume", FIELD_BOOL, AT(model_conf, resume), .standard = "off",
+	 .help = "A stream of text that breaks off goes on at another of its targets, which is given what was already sent. Its two parts may differ "
+		 "in style."},
+	{"overflow", FIELD_OBJECT, AT(model_conf, overflow), .sub = &overflow_table,
+	 .help = "Where its requests go when its own targets cannot take them; instead of the `overflow` of all models."},
 };
 static const struct field_table model_table = FIELD_TABLE(model_fields, struct model_conf);
 
@@ -372,6 +464,11 @@ static const struct field settings_fields[] = {
 	{"webhook", FIELD_OBJECT, AT(settings, webhook), .sub = &webhook_table, .help = "Who is told when a budget runs out; see below."},
 	{"probation", FIELD_OBJECT, AT(settings, probation), .sub = &probation_table,
 	 .help = "Narrow limits for keys that have to prove themselves first; see below."},
+	{"routing", FIELD_OBJECT, AT(settings, routing), .sub = &routing_table, .help = "Which of a model's targets a request goes to; see below."},
+	{"queue", FIELD_OBJECT, AT(settings, queue), .sub = &queue_table, .help = "Requests that find no free place wait for one; see below."},
+	{"overflow", FIELD_OBJECT, AT(settings, overflow), .sub = &overflow_table,
+	 .help = "Where requests go that a model's own targets cannot take: of all models that say nothing of it themselves. Without it, nowhere. "
+		 "Requests of models and keys that are `local_only` never go to a cloud. See below."},
 	{"journal_max", FIELD_BYTES, AT(settings, journal_max), .standard = "256MiB", .min = 16 << 20, .max = INT64_C(1) << 40,
 	 .help = "How large the journal may become while the database cannot take its records."},
 };
@@ -379,5 +476,5 @@ const struct field_table settings_table = FIELD_TABLE(settings_fields, struct se
 
 _Static_assert(sizeof(enum auth_mode) == sizeof(int) && sizeof(enum target_kind) == sizeof(int) &&
 		       sizeof(enum log_level) == sizeof(int) && sizeof(enum webhook_kind) == sizeof(int) &&
-		       sizeof(enum log_format) == sizeof(int),
+		       sizeof(enum log_format) == sizeof(int) && sizeof(enum overflow_order) == sizeof(int),
 	       "FIELD_CHOICE writes an int");

@@ -103,6 +103,7 @@ struct found { /* a file of a lane */
 	bool same_boot, begun;
 	bool cut;                /* its tail is lost */
 	bool surplus;            /* behind a lost tail, or not begun: may be used again */
+	bool damaged;            /* set where all files are looked at */
 };
 
 struct survey {

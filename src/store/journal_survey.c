@@ -222,6 +222,7 @@ static bool judge_lane(struct judging *g, bool all)
 		if (g->files[i].read && judge_file(g, i))
 			continue;
 		fine = false;
+		g->files[i].damaged = true;
 		g->next = 0;
 		g->over = false;
 	}

@@ -42,6 +42,16 @@ static bool was_other_boot(struct ledger *l)
 	return other;
 }
 
+/* What had been lost when the store was made anew may have been spent from leases, as after a power loss. */
+static bool was_rebuilt(struct ledger *l)
+{
+	struct buf then;
+	buf_init(&then, 256);
+	bool rebuilt = store_get_fact(l->store, "boot", &then) && str_eq(buf_str(&then), STR(BOOT_REBUILT));
+	buf_release(&then);
+	return rebuilt;
+}
+
 void ledger_mark_clean(struct ledger *l)
 {
 	store_put_fact(l->store, "boot", STR("")); /* where that fails the next start may charge too much, never too little */
@@ -285,7 +295,7 @@ bool ledger_recover(struct ledger *l, struct buf *why)
 {
 	char space[64];
 	enum journal_state state = journal_state(l->journal);
-	if (state == JOURNAL_CRASHED && was_other_boot(l))
+	if (was_rebuilt(l) || (state == JOURNAL_CRASHED && was_other_boot(l)))
 		state = JOURNAL_LOST;
 	l->recovery.state = state;
 	/* lane 0 is kept until all is settled: what it says of other lanes is needed again if this is interrupted */

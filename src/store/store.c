@@ -65,6 +65,10 @@ static bool is_fresh(const char *folder, struct buf *why)
 
 static struct db *open_main(const char *folder, struct buf *why)
 {
+	if (file_exists(folder, REBUILD_PLAN)) {
+		buf_addf(why, "%s: a rebuild was broken off; valet recover --rebuild brings it to its end", folder);
+		return NULL;
+	}
 	if (!file_exists(folder, DATABASE))
 		return is_fresh(folder, why) ? schema_make(folder, DATABASE, false, why) : NULL;
 	struct db *d = schema_open(folder, DATABASE, false, why);

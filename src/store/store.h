@@ -102,4 +102,34 @@ bool store_each_lease(struct store *s, void (*visit)(void *user, const struct st
  * does not; false: something does not. Slow. */
 bool store_check(struct store *s, struct buf *report);
 
+/* ---- after damage ---- */
+
+#define REBUILD_PLAN "rebuild.plan" /* in the folder while a rebuild puts files into their places: store_open() refuses meanwhile */
+#define BOOT_REBUILT "rebuilt"      /* the fact `boot` after a rebuild that could not save all: the next recovery charges leases */
+
+struct rebuild_options {
+	const char *folder;
+	bool force;    /* also where neither valet.db nor a file of requests knows what was used: that is not charged then */
+	int64_t now_s; /* for the names of what is set aside */
+	void (*at)(void *user, const char *step); /* tests: called between the steps */
+	void *user;
+};
+
+struct rebuild_report {
+	bool finished;              /* a rebuild that had been broken off was brought to its end, and nothing else */
+	bool lost;                  /* something could not be saved */
+	uint64_t keys, keys_lost;   /* lost: there is a revoked one in the place of each, as far as they are known */
+	uint64_t requests, requests_lost; /* rows; lost: of those that the sums know */
+	uint64_t records, bytes_lost;     /* of the journal */
+	uint64_t open;              /* requests without an end: the next start charges what they held */
+	struct buf said;            /* sentences, a line each; what was lost begins with "LOST: " */
+	struct buf aside;           /* names of the files that were set aside, a line each */
+};
+
+/* Makes valet.db anew from what can be read of itself, of the files of requests and of the journal, and sets aside (renames) what is damaged. Nobody else
+ * may use the folder. What the sums of the old file and the rows of requests say differently is charged at the larger of the two. The next ledger_open()
+ * does the rest, and must be able to. False and a sentence: nothing was put in the place of anything, or the plan is there and a next call goes on. */
+bool store_rebuild(const struct rebuild_options *o, struct rebuild_report *report, struct buf *why);
+void rebuild_report_release(struct rebuild_report *report);
+
 #endif

@@ -117,20 +117,6 @@ static void check_totals(struct check *c)
 
 /* ---- requests against usage ---- */
 
-static bool add_request(void *user, const struct db_row *row)
-{
-	struct check *c = user;
-	struct usage_sum used;
-	struct record_settle r = {
-		.source = (uint8_t)db_row_int(row, 5), .flags = (uint32_t)db_row_int(row, 6), .input = db_row_int(row, 7),
-		.cached = db_row_int(row, 8), .output = db_row_int(row, 9), .cost = db_row_int(row, 10), .reference = db_row_int(row, 11),
-		.error = db_row_bytes(row, 4),
-	};
-	usage_of(&r, &used);
-	usage_add(&sums_at(&c->sums, quarter_of(db_row_int(row, 0)), (uint32_t)db_row_int(row, 1), db_row_bytes(row, 2), db_row_bytes(row, 3))->sum, &used);
-	return true;
-}
-
 static bool compare_usage(void *user, const struct db_row *row)
 {
 	struct sum_row said = {.slot = db_row_int(row, 0), .key = (uint32_t)db_row_int(row, 1), .model = db_row_bytes(row, 2), .target = db_row_bytes(row, 3)};
@@ -141,7 +127,6 @@ static bool compare_usage(void *user, const struct db_row *row)
 
 static void check_month(struct check *c, int64_t number)
 {
-	static const char requests[] = "SELECT began, key, model, target, error, source, flags, input, cached, output, cost, reference FROM requests";
 	struct month *m;
 	struct db_value range[2] = {db_int(month_begins_s(number)), db_int(month_begins_s(number + 1))};
 	enum month_answer got = month_get(c->s, number, false, &m);
@@ -150,7 +135,7 @@ static void check_month(struct check *c, int64_t number)
 		return;
 	}
 	sums_init(&c->sums);
-	if (!db_exec(m->db, requests, NULL, 0, add_request, c))
+	if (!month_sums(m->db, &c->sums, NULL, NULL))
 		complain(c, "%s", db_why(m->db));
 	if (!db_exec(c->s->db, "SELECT * FROM usage WHERE quarter>=?1 AND quarter<?2", range, 2, compare_usage, c))
 		complain(c, "%s", db_why(c->s->db));

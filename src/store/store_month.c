@@ -205,6 +205,51 @@ bool month_commit(struct store *s, struct month *m)
 	return true;
 }
 
+/* ---- sums of rows ---- */
+
+struct summing {
+	struct db *db;
+	struct sums *sums;
+	void (*each)(void *user, struct str id, int64_t ended_us);
+	void *user;
+};
+
+static bool add_request(void *user, const struct db_row *row)
+{
+	struct summing *to = user;
+	struct usage_sum used;
+	struct record_settle r = {
+		.source = (uint8_t)db_row_int(row, 5), .flags = (uint32_t)db_row_int(row, 6), .input = db_row_int(row, 7),
+		.cached = db_row_int(row, 8), .output = db_row_int(row, 9), .cost = db_row_int(row, 10), .reference = db_row_int(row, 11),
+		.error = db_row_bytes(row, 4),
+	};
+	usage_of(&r, &used);
+	usage_add(&sums_at(to->sums, quarter_of(db_row_int(row, 0)), (uint32_t)db_row_int(row, 1), db_row_bytes(row, 2), db_row_bytes(row, 3))->sum, &used);
+	if (to->each)
+		to->each(to->user, db_row_bytes(row, 13), db_row_int(row, 12));
+	return true;
+}
+
+static bool add_lost(void *user, const struct db_row *row)
+{
+	struct summing *to = user;
+	struct usage_sum sum;
+	if (!db_row_fits(row))
+		return db_fail(to->db, "damaged: a row of lost does not fit its checksum");
+	sums_get(row, 4, &sum);
+	usage_add(&sums_at(to->sums, db_row_int(row, 0), (uint32_t)db_row_int(row, 1), db_row_bytes(row, 2), db_row_bytes(row, 3))->sum, &sum);
+	return true;
+}
+
+bool month_sums(struct db *month, struct sums *out, void (*each)(void *user, struct str id, int64_t ended_us), void *user)
+{
+	static const char requests[] = "SELECT began, key, model, target, error, source, flags, input, cached, output, cost, reference, ended, id FROM requests";
+	struct summing to = {month, out, each, user};
+	bool has = false;
+	return db_exec(month, requests, NULL, 0, add_request, &to) && schema_has_lost(month, &has) &&
+	       (!has || db_exec(month, "SELECT * FROM lost", NULL, 0, add_lost, &to));
+}
+
 /* ---- a journal that has lost its end ---- */
 
 static bool rewind_month(struct store *s, struct month *m, unsigned lane, uint64_t seq)

@@ -81,10 +81,14 @@ bool store_fail_db(struct store *s, const struct db *d);
 bool store_failf(struct store *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool store_commit(struct store *s, struct db *d, const char *file); /* asks before_commit first */
 
-/* store_schema.c: files. `month` -1: valet.db. */
+/* store_schema.c: files. `month` false: valet.db. */
+#define SCHEMA_NEWER "made by a newer version of Valet"
 struct db *schema_make(const char *folder, const char *name, bool month, struct buf *why);
 struct db *schema_open(const char *folder, const char *name, bool month, struct buf *why);
 bool schema_check_rows(struct db *d, struct buf *why);
+/* In a file of requests that was made anew: sums of rows that are known to have been there and could not be read. */
+bool schema_make_lost(struct db *month);
+bool schema_has_lost(struct db *month, bool *has);
 bool folder_make(const char *folder, struct buf *why);
 bool folder_sync(const char *folder);
 bool file_exists(const char *folder, const char *name);
@@ -102,6 +106,9 @@ void months_close(struct store *s);
 /* Numbers of the months that have a file, in order; freed by the caller. */
 size_t months_list(const char *folder, int64_t **out);
 bool months_rewind(struct store *s, unsigned lane, uint64_t seq);
+/* Adds what the rows of a file say, and what it says of lost ones, by quarter, key, model and target. `each` may be NULL: called with the columns id and
+ * ended of each row. */
+bool month_sums(struct db *month, struct sums *out, void (*each)(void *user, struct str id, int64_t ended_us), void *user);
 int64_t quarter_of(int64_t us);
 
 /* store_lanes.c */

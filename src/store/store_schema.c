@@ -47,6 +47,23 @@ static const char month_schema[] =
 	"CREATE TABLE applied(lane INTEGER PRIMARY KEY, seq INTEGER, crc INTEGER);\n"
 	"PRAGMA application_id=" TEXT(MONTH_ID) "; PRAGMA user_version=" TEXT(SCHEMA_VERSION) ";";
 
+static const char lost_schema[] =
+	"CREATE TABLE IF NOT EXISTS lost(quarter INTEGER, key INTEGER, model TEXT, target TEXT,\n" SUM_COLUMNS
+	", PRIMARY KEY(quarter, key, model, target)) WITHOUT ROWID;";
+
+bool schema_make_lost(struct db *month)
+{
+	return db_run(month, lost_schema);
+}
+
+bool schema_has_lost(struct db *month, bool *has)
+{
+	int64_t n = 0;
+	bool fine = db_number(month, "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name='lost'", &n);
+	*has = n > 0;
+	return fine;
+}
+
 /* ---- folders and names ---- */
 
 static void path_of(char out[4200], const char *folder, const char *name)
@@ -132,7 +149,7 @@ static bool check_kind(struct db *d, bool month, struct buf *why)
 	if (id != (month ? MONTH_ID : MAIN_ID))
 		return refuse(d, "damaged, or not a database of Valet", why);
 	if (version > SCHEMA_VERSION)
-		return refuse(d, "made by a newer version of Valet", why);
+		return refuse(d, SCHEMA_NEWER, why);
 	return version == SCHEMA_VERSION || refuse(d, "damaged: the schema has no version", why);
 }
 

@@ -194,6 +194,116 @@ test('LM Studio and SGLang, as far as a prober looks', async () => {
     { object: 'error', message: 'The model `x` does not exist.', type: 'NotFoundError', param: null, code: 404 });
 });
 
+// ---- clouds ---------------------------------------------------------------------------------------------------------------
+
+const tool = (parameters = { type: 'object', properties: { city: { type: 'string' } } }) => [{ type: 'function', function: { name: 'f', parameters } }];
+const chunksOf = (text) => events(text).filter((e) => !e.startsWith(':') && e !== '[DONE]').map((e) => JSON.parse(e));
+const refusal = async (sim, body) => {
+  const r = await chat(sim, body);
+  return [r.status, await r.json()];
+};
+
+test('Mistral', async () => {
+  const sim = await start('--dialect', 'mistral', '--models', 'm=ctx64', '--tokens', 30, '--api-key', 'k');
+  const auth = { authorization: 'Bearer k' };
+  const asked = async (body) => {
+    const r = await chat(sim, body, auth);
+    return [r.status, await r.json()];
+  };
+  assert.deepEqual(await refusal(sim), [401, { detail: 'Unauthorized' }]);
+  const [status, unknown] = await asked({ max_completion_tokens: 5 });
+  assert.deepEqual([status, unknown.object, unknown.message.detail[0].type, unknown.message.detail[0].loc], [422, 'error', 'extra_forbidden', ['body', 'max_completion_tokens']]);
+  const hello = { role: 'user', content: 'Hello there' };
+  const calls = (id) => [hello, { role: 'assistant', content: '', tool_calls: [{ id, type: 'function', function: { name: 'f', arguments: '{}' } }] }, { role: 'tool', tool_call_id: id, content: '1' }];
+  for (const [body, expected] of [[{ seed: 1 }, 422], [{ tools: [] }, 422], [{ stream_options: {} }, 422], [{ messages: [{ ...hello, name: null }] }, 422],
+    [{ messages: [{ role: 'assistant', content: 'x', reasoning_content: 'r' }, hello] }, 422], [{ messages: [{ role: 'developer', content: 'x' }, hello] }, 422],
+    [{ messages: [{ role: 'assistant', content: null }, hello] }, 422], [{ messages: calls('call_1') }, 400], [{ messages: calls('Abc123456') }, 200],
+    [{ messages: [...calls('Abc123456'), hello] }, 400], [{ messages: [hello, { role: 'assistant', content: 'x' }] }, 400],
+    [{ messages: [hello, { role: 'assistant', content: 'x', prefix: true }] }, 200], [{ random_seed: 1, max_tokens: 3 }, 200]]) {
+    assert.equal((await asked(body))[0], expected, JSON.stringify(body));
+  }
+  const chunks = chunksOf(await (await chat(sim, { stream: true }, auth)).text());
+  assert.equal(chunks.at(-1).choices[0].finish_reason, 'stop');
+  assert.ok(chunks.at(-1).usage.total_tokens > 0 && chunks.slice(0, -1).every((c) => !c.usage), 'usage unasked, with the finish reason');
+  const long = await asked({ messages: user('x'.repeat(200)) });
+  assert.equal(long[1].choices[0].finish_reason, 'model_length');
+  const [, called] = await asked({ tools: tool(), tool_choice: 'required' });
+  assert.match(called.choices[0].message.tool_calls[0].id, /^[a-zA-Z0-9]{9}$/);
+  const limited = await chat(sim, {}, { ...auth, 'x-sim-fault': 'status=429' });
+  assert.deepEqual([(await limited.json()).code], ['1300']);
+  const broken = chunksOf(await (await chat(sim, { stream: true }, { ...auth, 'x-sim-fault': 'error-in-stream=2' })).text());
+  assert.equal(broken.at(-1).choices[0].finish_reason, 'error');
+});
+
+test('OpenRouter', async () => {
+  const sim = await start('--dialect', 'openrouter', '--models', 'org/m');
+  const body = { model: 'org/m', stream: true, chat_template_kwargs: {}, top_k: 5 };
+  const text = await (await post(sim, '/api/v1/chat/completions', { ...ask, ...body })).text();
+  assert.ok(text.startsWith(': OPENROUTER PROCESSING\n\n') && text.endsWith('data: [DONE]\n\n'));
+  const last = chunksOf(text).at(-1);
+  assert.deepEqual([last.choices, typeof last.usage.cost, last.usage.is_byok], [[], 'number', false], 'usage and cost, unasked');
+  const failed = chunksOf(await (await chat(sim, body, { 'x-sim-fault': 'error-in-stream=2' })).text()).at(-1);
+  assert.deepEqual([failed.error.code, failed.choices[0].finish_reason], [502, 'error']);
+  const whole = await chat(sim, { model: 'org/m' }, { 'x-sim-fault': 'error-in-stream' });
+  assert.deepEqual([whole.status, (await whole.json()).error.code], [200, 502]);
+  const flagged = await chat(sim, { model: 'org/m' }, { 'x-sim-fault': 'status=403' });
+  assert.ok((await flagged.json()).error.metadata.reasons.length > 0);
+  const [model] = (await getJson(sim, '/api/v1/models')).data;
+  assert.deepEqual([model.id, typeof model.pricing.prompt], ['org/m', 'string']);
+});
+
+test('Groq', async () => {
+  const sim = await start('--dialect', 'groq', '--models', 'm');
+  for (const [body, expected] of [[{ n: 2 }, 400], [{ logprobs: true }, 400], [{ logit_bias: {} }, 400], [{ tools: [] }, 400], [{ n: 1, seed: 4, user: 'u' }, 200],
+    [{ messages: [{ role: 'assistant', content: 'x', reasoning: 'r' }, ...user('x')] }, 400]]) {
+    assert.equal((await chat(sim, body)).status, expected, JSON.stringify(body));
+  }
+  const chunks = chunksOf(await (await post(sim, '/openai/v1/chat/completions', { ...ask, stream: true })).text());
+  assert.ok(chunks.at(-1).x_groq.usage.total_tokens > 0 && chunks.every((c) => !c.usage));
+  const both = chunksOf(await (await chat(sim, { stream: true, stream_options: { include_usage: true } })).text());
+  assert.deepEqual([both.at(-1).choices, both.at(-1).usage.total_tokens], [[], both.at(-2).x_groq.usage.total_tokens]);
+});
+
+test('Together and DeepSeek', async () => {
+  const together = await start('--dialect', 'together', '--models', 'm');
+  assert.equal((await (await chat(together)).json()).choices[0].finish_reason, 'eos');
+  assert.deepEqual((await getJson(together, '/v1/models')).map((m) => [m.id, m.type]), [['m', 'chat']]);
+  assert.equal((await chat(together, { messages: [{ role: 'developer', content: 'x' }] })).status, 400);
+  const deepseek = await start('--dialect', 'deepseek', '--models', 'm', '--cache-blocks', 100);
+  const where = '/chat/completions';
+  const whole = await (await post(deepseek, where, ask)).text();
+  assert.match(whole, /^\n\n\{/);
+  const { usage } = JSON.parse(whole);
+  assert.equal(usage.prompt_cache_hit_tokens + usage.prompt_cache_miss_tokens, usage.prompt_tokens);
+  assert.match(await (await post(deepseek, where, { ...ask, stream: true })).text(), /^: keep-alive\n\n/);
+  assert.equal((await (await post(deepseek, where, ask, { 'x-sim-fault': 'status=402' })).json()).error.message, 'Insufficient Balance');
+  const broken = chunksOf(await (await post(deepseek, where, { ...ask, stream: true }, { 'x-sim-fault': 'error-in-stream=1' })).text());
+  assert.equal(broken.at(-1).choices[0].finish_reason, 'insufficient_system_resource');
+  assert.equal((await post(deepseek, where, { ...ask, n: 2 })).status, 400);
+  assert.equal((await post(deepseek, where, { ...ask, messages: [{ role: 'assistant', content: 'x', reasoning_content: 'r' }] })).status, 400);
+});
+
+test('Gemini', async () => {
+  const sim = await start('--dialect', 'gemini', '--models', 'm');
+  const where = '/v1beta/openai/chat/completions';
+  const [status, [unknown]] = await refusal(sim, { user: 'u' });
+  assert.deepEqual([status, unknown.error.code, unknown.error.status], [400, 400, 'INVALID_ARGUMENT']);
+  assert.match(unknown.error.message, /Unknown name "user": Cannot find field/);
+  for (const parameters of [{ $schema: 'x' }, { type: 'object', additionalProperties: false }, { properties: { a: { const: 1 } } }]) {
+    assert.equal((await chat(sim, { tools: tool(parameters) })).status, 400, JSON.stringify(parameters));
+  }
+  assert.equal((await chat(sim, { tools: tool({ properties: { const: { type: 'string' } } }) })).status, 200, 'a parameter of that name is none of them');
+  const chunks = chunksOf(await (await post(sim, where, { ...ask, tools: tool(), tool_choice: 'required', stream: true, stream_options: { include_usage: true } })).text());
+  const calls = chunks.flatMap((c) => c.choices[0].delta.tool_calls ?? []);
+  assert.deepEqual(calls.map((c) => ['index' in c, c.id, typeof JSON.parse(c.function.arguments).city]), [[false, '', 'string']]);
+  assert.equal(chunks.at(-1).choices[0].finish_reason, 'stop');
+  assert.ok(chunks.every((c) => c.usage.prompt_tokens > 0), 'usage in every chunk');
+  const limited = await (await chat(sim, {}, { 'x-sim-fault': 'status=429' })).json();
+  assert.equal(limited[0].error.details[0].retryDelay, '37s');
+  assert.deepEqual((await getJson(sim, '/v1beta/openai/models')).data.map((m) => m.id), ['models/m']);
+  assert.equal((await (await post(sim, '/v1beta/openai/embeddings', { model: 'm', input: 'x' })).json()).object, 'list');
+});
+
 // ---- answers --------------------------------------------------------------------------------------------------------------
 
 const sim = await start('--models', 'm,n', '--dialect', 'openai');

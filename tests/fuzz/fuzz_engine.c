@@ -1,4 +1,4 @@
-/* fuzz_engine.c - any bytes as an engine's answers: lists of models, windows, recognition.
+/* fuzz_engine.c - any bytes as an engine's answers: lists of models, windows, load, recognition.
  *
  * The first byte says as which kind's answers the others are read.
  *
@@ -59,6 +59,33 @@ static void read_additions(struct str body)
 	arena_release(&arena);
 }
 
+static void check_load(const struct engine_load *load)
+{
+	assert(load->places <= 100000 && load->running <= ENGINE_COUNT_MAX && load->waiting <= ENGINE_COUNT_MAX);
+	assert(load->counted || load->running + load->waiting == 0);
+	assert(load->loaded_count <= ENGINE_LOADED_MAX && (load->loaded_known || load->loaded_count == 0));
+	for (uint32_t i = 0; i < load->loaded_count; i++) {
+		assert(load->loaded[i].len >= 1 && load->loaded[i].len <= ENGINE_MODEL_ID_MAX);
+		assert(engine_load_has(load, load->loaded[i]));
+		for (uint32_t k = 0; k < i; k++)
+			assert(!str_eq(load->loaded[i], load->loaded[k]));
+	}
+}
+
+static void read_load(enum engine_kind kind, const struct engine_evidence *e)
+{
+	struct arena arena;
+	struct engine_models models;
+	struct engine_load load, again;
+	arena_init(&arena, 4096);
+	engine_models_parse(kind, e->answers[engine_list_ask(kind)].body, &arena, &models);
+	engine_load_read(kind, e, &models, &arena, &load);
+	engine_load_read(kind, e, &models, &arena, &again);
+	check_load(&load);
+	assert(engine_load_same(&load, &again) && engine_load_same(&again, &load));
+	arena_release(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct engine_evidence e = {0};
@@ -70,6 +97,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int ask = 0; ask < ASK_COUNT; ask++)
 		e.answers[ask] = (struct engine_answer){
 			.status = data[0] & 0x80 ? 503 : 200, .server = body, .body = body};
+	for (int kind = 0; kind < ENGINE_KINDS; kind++)
+		read_load((enum engine_kind)kind, &e);
 	engine_recognise(&e);
 	engine_guess(&e);
 	struct str version = engine_version(&e);

@@ -331,6 +331,7 @@ sum="$(cksum <"$VALET_STATE/valet.db")"
 expect 1 recover --check
 says 'store: DAMAGED'
 says 'newest copy of the whole folder'
+says 'valet recover --rebuild'
 expect 1 recover --check --json
 is_json
 says '"whole":false'
@@ -342,6 +343,46 @@ complains 'valet recover --check says'
 expect 1 key create one
 quiet
 [ "$sum" = "$(cksum <"$VALET_STATE/valet.db")" ] || fail 'a damaged database was changed'
+
+# ---- damage: repaired ----
+
+expect 2 recover --rebuild --check
+expect 2 recover --force
+complains '--force: expected --rebuild'
+expect 0 recover --rebuild
+says 'all could be saved'
+says 'valet.db was damaged'
+says 'valet.db.damaged-'
+[ "$sum" = "$(cat "$VALET_STATE"/valet.db.damaged-*[0-9] | cksum)" ] || fail 'what was set aside is not what was there'
+expect 0 recover --check
+says 'store: whole'
+expect 0 key list
+says offline-new
+says online-new
+expect 0 recover --rebuild
+says 'nothing had to be made anew'
+expect 0 recover --rebuild --json
+is_json
+says '"rebuilt":false'
+if serve repaired.log --admin-listen 127.0.0.1:0; then
+	expect 1 recover --rebuild
+	complains 'in use'
+	stop_server
+fi
+rm -f "$VALET_STATE/valet.db-wal" "$VALET_STATE/valet.db-shm"
+: >"$VALET_STATE/valet.db"
+expect 1 recover --rebuild --json
+is_json
+says '"rebuilt":true'
+says '"lost":true'
+expect 0 key list
+says 'lost-'
+expect 0 recover --check
+printf 'place valet.db.rebuilt valet.db\n' >"$VALET_STATE/rebuild.plan"
+expect 1 key list
+complains 'valet recover --rebuild'
+expect 0 recover --rebuild
+says 'was brought to its end'
 
 # ---- the example ----
 

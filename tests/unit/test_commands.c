@@ -187,6 +187,8 @@ static void test_documents(void **state)
 		{"app --soft --local-only --no-probation", "{\"name\":\"app\",\"soft\":true,\"local_only\":true,\"probation\":false}"},
 		{"app --soft --no-soft", "{\"name\":\"app\",\"soft\":false}"},
 		{"app --max-wait off --max-output off", "{\"name\":\"app\",\"max_wait\":\"off\",\"max_output\":null}"},
+		{"app --weight 250", "{\"name\":\"app\",\"weight\":250}"},
+		{"app --weight default", "{\"name\":\"app\",\"weight\":null}"},
 		{"app --expires never --class batch", "{\"name\":\"app\",\"expires\":null,\"class\":\"batch\"}"},
 		{"app --rpm 5 --rpm 6", "{\"name\":\"app\",\"rpm\":6}"},
 		{"app --rpm 99999999999999999999", "{\"name\":\"app\",\"rpm\":\"99999999999999999999\"}"},

@@ -38,6 +38,18 @@ static const struct route vllm_other_routes[] = {
 	 "{\"data\":[{\"id\":\"b\",\"owned_by\":\"vllm\",\"max_model_len\":1000}]}"},
 	{"/health", 200, ""},
 	{NULL, 0, NULL}};
+#define METRICS(running, waiting) "vllm:num_requests_running{engine=\"0\"} " running "\nvllm:num_requests_waiting{engine=\"0\"} " waiting "\n"
+static const struct route vllm_idle_routes[] = {{"/v1/models", 200, "@vllm_models.json"},
+						{"/health", 200, ""},
+						{"/metrics", 200, METRICS("0.0", "0.0")},
+						{NULL, 0, NULL}};
+static const struct route vllm_busy_routes[] = {{"/v1/models", 200, "@vllm_models.json"},
+						{"/health", 200, ""},
+						{"/metrics", 200, METRICS("9.0", "4.0")},
+						{NULL, 0, NULL}};
+static const struct route llamacpp_wider_routes[] = {{"/v1/models", 200, "@llamacpp_models.json"},
+						     {"/props", 200, "{\"total_slots\":8,\"default_generation_settings\":{\"n_ctx\":8192}}"},
+						     {NULL, 0, NULL}};
 static const struct route vllm_dead_routes[] = {
 	{"/v1/models", 200, "@vllm_models.json"}, {"/health", 503, ""}, {NULL, 0, NULL}};
 static const struct route llamacpp_routes[] = {{"/v1/models", 200, "@llamacpp_models.json"},
@@ -53,6 +65,10 @@ static const struct route ollama_routes[] = {{"/", 200, "Ollama is running"},
 					     {"/api/show", 200, "@ollama_show.json"},
 					     {"/v1/models", 200, "@ollama_models.json"},
 					     {NULL, 0, NULL}};
+static const struct route ollama_empty_routes[] = {{"/api/tags", 200, "@ollama_tags.json"},
+						   {"/api/ps", 200, "{\"models\":[]}"},
+						   {"/api/show", 200, "@ollama_show.json"},
+						   {NULL, 0, NULL}};
 static const struct route lmstudio_routes[] = {{"/v1/models", 200, "@lmstudio_models.json"},
 					       {"/api/v1/models", 200, "@lmstudio_v1.json"},
 					       {"/api/v0/models", 200, "@lmstudio_v0.json"},
@@ -423,7 +439,8 @@ static void test_probe_contradicted(void **state)
 /* ---- discovery ---- */
 
 static struct discovery *discovery;
-static unsigned changes, readies;
+static unsigned changes, readies, looks;
+static struct engine_load looked_load; /* of the last look; its texts are not to be read */
 
 static void on_changed(void *user)
 {
@@ -436,10 +453,17 @@ static void on_ready(void *user)
 	assert_true(discovery_first_round_done(discovery));
 }
 
+static void on_looked(void *user, const struct engine *e)
+{
+	looks++;
+	looked_load = e->load;
+	assert_ptr_equal(discovery_load(discovery, str_from(e->name)), &e->load);
+}
+
 static void begin(const char *first, const char *second, uint16_t own)
 {
 	const struct str places[] = {str_from(first), str_from(second)};
-	changes = readies = 0;
+	changes = readies = looks = 0;
 	discovery = discovery_new(&(struct discover_options){.loop = &loop,
 							     .places = places,
 							     .place_count = second  ? 2
@@ -451,7 +475,8 @@ static void begin(const char *first, const char *second, uint16_t own)
 							     .grace_ms = 400,
 							     .timeout_ms = 150,
 							     .changed = on_changed,
-							     .ready = on_ready});
+							     .ready = on_ready,
+							     .looked = on_looked});
 	assert_false(discovery_first_round_done(discovery));
 }
 
@@ -639,6 +664,94 @@ static void set_target(const char *name, const char *url, enum engine_kind kind,
 	discovery_set_targets(discovery, &t, name ? 1 : 0);
 }
 
+/* Requests come and go without a change; each look tells them. */
+static void test_requests_are_told(void **state)
+{
+	struct fake *f = fake(0, vllm_idle_routes);
+	begin(f->url, NULL, 0);
+	UNTIL(is_in("vllm", ENGINE_UP) && readies == 1);
+	assert_true(looks >= 1 && looked_load.counted && looked_load.running == 0);
+	run_for(60);
+	unsigned before = changes;
+	f->routes = vllm_busy_routes;
+	UNTIL(looked_load.running == 9 && looked_load.waiting == 4);
+	const struct engine_load *load = discovery_load(discovery, STR("vllm"));
+	assert_true(load->counted && load->running == 9 && load->waiting == 4 && load->places == 0 && !load->loaded_known);
+	assert_null(discovery_load(discovery, STR("none")));
+	run_for(60);
+	assert_int_equal(changes, before);
+	fake_close(f);
+	UNTIL(is_in("vllm", ENGINE_DOWN));
+	assert_false(looked_load.counted);
+	load = discovery_load(discovery, STR("vllm"));
+	assert_int_equal(load->running + load->waiting, 0);
+	end();
+}
+
+static void test_places_are_a_change(void **state)
+{
+	struct fake *f = fake(0, llamacpp_routes);
+	uint16_t port = f->port;
+	begin(f->url, NULL, 0);
+	UNTIL(is_in("llamacpp", ENGINE_UP));
+	const struct engine_load *load = discovery_load(discovery, STR("llamacpp"));
+	assert_true(load->places == 4 && load->loaded_known && engine_load_has(load, STR("C:\\models\\gemma-3.gguf")));
+	run_for(60);
+	unsigned before = changes;
+	f->routes = llamacpp_wider_routes;
+	UNTIL(changes == before + 1);
+	assert_int_equal(discovery_load(discovery, STR("llamacpp"))->places, 8);
+	fake_close(f);
+	UNTIL(is_in("llamacpp", ENGINE_DOWN));
+	assert_int_equal(discovery_load(discovery, STR("llamacpp"))->places, 8); /* as the models: until the grace time is over */
+	UNTIL(engine_count() == 0);
+	assert_null(discovery_load(discovery, STR("llamacpp")));
+	fake_open(f, llamacpp_routes, port);
+	UNTIL(is_in("llamacpp", ENGINE_UP));
+	assert_int_equal(discovery_load(discovery, STR("llamacpp"))->places, 4);
+	end();
+}
+
+static void test_loaded_is_a_change(void **state)
+{
+	struct fake *f = fake(0, ollama_routes);
+	begin(NULL, NULL, 0);
+	set_target("mine", f->url, ENGINE_OLLAMA, "");
+	UNTIL(is_in("mine", ENGINE_UP));
+	assert_true(engine_load_has(discovery_load(discovery, STR("mine")), STR("qwen3:8b")));
+	run_for(200); /* until all is known of each model */
+	unsigned before = changes;
+	f->routes = ollama_empty_routes;
+	UNTIL(!engine_load_has(discovery_load(discovery, STR("mine")), STR("qwen3:8b")));
+	const struct engine_load *load = discovery_load(discovery, STR("mine"));
+	assert_true(load->loaded_known && load->loaded_count == 0);
+	UNTIL(changes > before);
+	fake_close(f);
+	UNTIL(engine_named("mine")->models->count == 0);
+	assert_false(discovery_load(discovery, STR("mine"))->loaded_known);
+	end();
+}
+
+/* An engine without the further question is asked it once; one that gives nonsense is up all the same. */
+static void test_metrics_are_not_needed(void **state)
+{
+	static const struct route odd_routes[] = {
+		{"/v1/models", 200, "@vllm_models.json"}, {"/health", 200, ""}, {"/metrics", 200, "<html>vllm:num_requests_running"}, {NULL, 0, NULL}};
+	struct fake *f = fake(0, vllm_routes), *g = fake(1, odd_routes);
+	begin(f->url, NULL, 0);
+	set_target("odd", g->url, ENGINE_VLLM, "");
+	UNTIL(is_in("vllm", ENGINE_UP) && is_in("odd", ENGINE_UP));
+	unsigned before = looks;
+	UNTIL(looks > before + 4);
+	const char *first = strstr(f->paths, "/metrics");
+	assert_non_null(first);
+	assert_null(strstr(first + 1, "/metrics"));
+	assert_false(discovery_load(discovery, STR("vllm"))->counted);
+	assert_false(discovery_load(discovery, STR("odd"))->counted);
+	assert_true(is_in("vllm", ENGINE_UP) && is_in("odd", ENGINE_UP));
+	end();
+}
+
 static void test_targets(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
@@ -786,6 +899,10 @@ int main(void)
 		TEST(test_loading),
 		TEST(test_not_oneself),
 		TEST(test_strangers_are_left_alone),
+		TEST(test_requests_are_told),
+		TEST(test_places_are_a_change),
+		TEST(test_loaded_is_a_change),
+		TEST(test_metrics_are_not_needed),
 		TEST(test_targets),
 		TEST(test_target_dies),
 		TEST(test_target_wins),

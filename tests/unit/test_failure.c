@@ -120,7 +120,7 @@ static void test_engines(void **state)
 		{422,
 		 "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\",\"model\"],\"msg\":\"Field "
 		 "required\"}]}",
-		 ERROR_UPSTREAM_REFUSED_REQUEST, 422, "Field required", NULL, NULL},
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 422, "Field required", NULL, "model"},
 		{404, "{\"detail\":\"Not Found\"}", ERROR_MODEL_NOT_FOUND, 404, "Not Found", NULL,
 		 NULL},
 	};
@@ -147,7 +147,11 @@ static void test_clouds(void **state)
 		 "\"msg\":\"Extra inputs are not "
 		 "permitted\",\"input\":1}]},\"type\":\"invalid_request_error\",\"param\":null,"
 		 "\"code\":null}",
-		 ERROR_UPSTREAM_REFUSED_REQUEST, 422, "Extra inputs are not permitted", NULL, NULL},
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 422, "Extra inputs are not permitted", NULL, "foo"},
+		{422,
+		 "{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\",\"messages\",1,\"assistant\",\"reasoning_content\"],"
+		 "\"msg\":\"Extra inputs are not permitted\"}]}",
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 422, "Extra inputs are not permitted", NULL, "messages.1.assistant.reasoning_content"},
 		{429,
 		 "{\"object\":\"error\",\"message\":\"Rate limit "
 		 "exceeded\",\"type\":\"rate_limited\",\"param\":null,\"code\":\"1300\"}",
@@ -156,7 +160,7 @@ static void test_clouds(void **state)
 		{200,
 		 "{\"error\":{\"code\":402,\"message\":\"Insufficient "
 		 "credits\"},\"user_id\":\"u\"}",
-		 ERROR_UPSTREAM_ERROR, 0, "Insufficient credits", NULL, NULL},
+		 ERROR_UPSTREAM_AUTH, 0, NULL, NULL, NULL},
 		{200,
 		 "{\"error\":{\"code\":429,\"message\":\"Provider returned "
 		 "error\",\"metadata\":{\"raw\":\"x\"}}}",
@@ -189,6 +193,28 @@ static void test_clouds(void **state)
 		/* Groq */
 		{498, "{\"error\":{\"message\":\"flex capacity\"}}", ERROR_RATE_LIMIT_EXCEEDED, 0,
 		 "flex capacity", NULL, NULL},
+		{400,
+		 "{\"error\":{\"message\":\"Failed to call a function\",\"type\":\"invalid_request_error\",\"code\":\"tool_use_failed\","
+		 "\"failed_generation\":\"<f\"}}",
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "Failed to call a function", "tool_use_failed", NULL},
+		{499, "{\"error\":{\"message\":\"closed\"}}", ERROR_UPSTREAM_ERROR, 0, "closed", NULL, NULL},
+		/* OpenRouter: a moderation is not a wrong secret, and the provider's own words may say more */
+		{403,
+		 "{\"error\":{\"code\":403,\"message\":\"Input was flagged\",\"metadata\":{\"reasons\":[\"violence\"],\"flagged_input\":\"x\"}}}",
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "Input was flagged", "content_filter", NULL},
+		{200,
+		 "{\"error\":{\"code\":403,\"message\":\"Input was flagged\",\"metadata\":{\"reasons\":[\"violence\"]}}}",
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "Input was flagged", "content_filter", NULL},
+		{400,
+		 "{\"error\":{\"code\":400,\"message\":\"Provider returned error\",\"metadata\":{\"provider_name\":\"p\","
+		 "\"raw\":\"{\\\"message\\\":\\\"This model's maximum context length is 4096 tokens\\\"}\"}}}",
+		 ERROR_CONTEXT_LENGTH_EXCEEDED, 400, "Provider returned error", NULL, "messages"},
+		{413, "{\"error\":{\"code\":413,\"message\":\"too many tokens\"}}", ERROR_CONTEXT_LENGTH_EXCEEDED, 400, "too many tokens", NULL,
+		 "messages"},
+		{524, "{\"error\":{\"code\":524,\"message\":\"edge\"}}", ERROR_UPSTREAM_ERROR, 524, "edge", NULL, NULL},
+		{529, "{\"error\":{\"code\":529,\"message\":\"full\"}}", ERROR_OVERLOADED, 0, "full", NULL, NULL},
+		/* Azure: a code that is a number in quotes */
+		{429, "{\"error\":{\"code\":\"429\",\"message\":\"wait\"}}", ERROR_RATE_LIMIT_EXCEEDED, 0, "wait", NULL, NULL},
 	};
 	for (size_t i = 0; i < COUNT(cases); i++)
 		expect(&cases[i]);
@@ -198,7 +224,7 @@ static void test_clouds(void **state)
 static void test_statuses(void **state)
 {
 	static const struct expectation cases[] = {
-		{402, "", ERROR_UPSTREAM_ERROR, 0, "", NULL, NULL},
+		{402, "", ERROR_UPSTREAM_AUTH, 0, "", NULL, NULL},
 		{408, "", ERROR_UPSTREAM_TIMEOUT, 0, "", NULL, NULL},
 		{409, "", ERROR_UPSTREAM_ERROR, 0, "", NULL, NULL},
 		{425, "", ERROR_UPSTREAM_ERROR, 0, "", NULL, NULL},
@@ -240,6 +266,44 @@ static void test_auth_is_not_shown(void **state)
 		expect(&cases[i]);
 }
 
+/* Nothing that the client could change: no credit, and what Gemini says of a wrong secret. */
+static void test_billing(void **state)
+{
+	struct failure f = read_of(402, STR("{\"error\":{\"message\":\"Insufficient Balance\",\"type\":\"unknown_error\",\"code\":\"invalid\"}}"));
+	assert_int_equal(f.error, ERROR_UPSTREAM_AUTH);
+	assert_true(f.billing && f.message.len == 0 && f.code.len == 0);
+	f = read_of(429, STR("{\"error\":{\"message\":\"quota\",\"type\":\"insufficient_quota\",\"code\":\"insufficient_quota\"}}"));
+	assert_true(f.error == ERROR_UPSTREAM_AUTH && f.billing && f.status == 0);
+	f = read_of(429, STR("{\"error\":{\"message\":\"quota\",\"type\":\"insufficient_quota\"}}"));
+	assert_true(f.error == ERROR_UPSTREAM_AUTH && f.billing);
+	f = read_of(401, STR("{}"));
+	assert_true(f.error == ERROR_UPSTREAM_AUTH && !f.billing);
+	f = read_of(400, STR("[{\"error\":{\"code\":400,\"message\":\"API key not valid. Please pass a valid API key.\",\"status\":\"INVALID_ARGUMENT\"}}]"));
+	assert_true(f.error == ERROR_UPSTREAM_AUTH && !f.billing && f.message.len == 0);
+}
+
+/* When to come back, as Gemini says it. */
+static void test_retry_delay(void **state)
+{
+	static const struct {
+		const char *delay;
+		int64_t ms;
+	} cases[] = {
+		{"37s", 37000}, {"1.5s", 1500}, {"0.0625s", 62}, {"0s", 0}, {"7", 0}, {"s", 0}, {"-1s", 0}, {"1.-5s", 0}, {"x7s", 0}, {"99999999s", 0},
+		{"1.s", 1000}, {"", 0},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct failure f = read_of(429, arena_printf(&arena,
+							     "[{\"error\":{\"code\":429,\"message\":\"slow\",\"status\":\"RESOURCE_EXHAUSTED\",\"details\":["
+							     "{\"@type\":\"type.googleapis.com/google.rpc.Help\"},7,{\"@type\":"
+							     "\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"%s\"}]}}]",
+							     cases[i].delay));
+		assert_int_equal(f.error, ERROR_RATE_LIMIT_EXCEEDED);
+		if (f.retry_ms != cases[i].ms)
+			fail_msg("%s gives %lld ms", cases[i].delay, (long long)f.retry_ms);
+	}
+}
+
 static void test_context_length(void **state)
 {
 	static const char *const texts[] = {
@@ -256,6 +320,7 @@ static void test_context_length(void **state)
 		"prompt is too long: 200001 tokens > 200000 maximum",
 		"The input token count (2000000) exceeds the maximum number of tokens allowed "
 		"(1048576).",
+		"the input token count of 5 exceeds the maximum",
 	};
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		struct str body = arena_printf(
@@ -346,6 +411,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_engines),           T(test_clouds),         T(test_statuses),
+		T(test_billing),           T(test_retry_delay),
 		T(test_auth_is_not_shown), T(test_context_length), T(test_cleaned),
 		T(test_long_texts),        T(test_odd_members),
 	};

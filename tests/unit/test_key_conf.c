@@ -91,6 +91,7 @@ static void standards(void **state)
 	assert_int_equal(r.conf.rpm + r.conf.tpm + r.conf.concurrency + r.conf.max_output + r.conf.expires_s, 0);
 	assert_int_equal(r.conf.max_wait_ms, 2000);
 	assert_int_equal(r.conf.class, CLASS_INTERACTIVE);
+	assert_int_equal(r.conf.weight, 100);
 	assert_false(r.conf.soft || r.conf.local_only || r.conf.probation);
 	key_conf_limits(&r.conf, &l);
 	assert_int_equal(l.budget_count, 0);
@@ -105,11 +106,12 @@ static void all_members(void **state)
 	stored_as("{\"class\":\"batch\",\"name\":\"n8n.home_1-a\",\"models\":\"qwen*\",\"rpm\":\"60\",\"tpm\":100000,\"concurrency\":3,"
 		  "\"budget\":[\"1M/month\",\"$5/day\"],\"model_budget\":{\"qwen-72b\":\"100k/day, $1/month\"},\"model_rpm\":{\"q*\":7,\"a.b\":\"08\"},"
 		  "\"model_tpm\":{\"q*\":1000},\"model_concurrency\":{\"q*\":1},\"max_output\":4096,\"max_wait\":\"5s\",\"expires\":\"90d\",\"soft\":true,"
-		  "\"local_only\":\"on\",\"probation\":\"yes\",\"tags\":{\"team\":\"7\"}}",
+		  "\"local_only\":\"on\",\"probation\":\"yes\",\"weight\":250,\"tags\":{\"team\":\"7\"}}",
 		  "{\"name\":\"n8n.home_1-a\",\"models\":[\"qwen*\"],\"rpm\":60,\"tpm\":100000,\"concurrency\":3,\"budget\":[\"1M/month\",\"$5/day\"],"
 		  "\"model_budget\":{\"qwen-72b\":\"100k/day, $1/month\"},\"model_rpm\":{\"q*\":7,\"a.b\":8},\"model_tpm\":{\"q*\":1000},"
 		  "\"model_concurrency\":{\"q*\":1},\"max_output\":4096,\"max_wait\":\"5000ms\",\"expires\":2216894400,\"soft\":true,\"local_only\":true,"
-		  "\"probation\":true,\"class\":\"batch\",\"tags\":{\"team\":\"7\"}}");
+		  "\"probation\":true,\"class\":\"batch\",\"weight\":250,\"tags\":{\"team\":\"7\"}}");
+	stored_as("{\"name\":\"a\",\"weight\":100}", "{\"name\":\"a\"}");
 	stored_as("{\"name\":\"a\",\"rpm\":\"off\",\"budget\":[],\"max_wait\":\"2s\",\"expires\":\"off\",\"class\":\"interactive\",\"soft\":false}",
 		  "{\"name\":\"a\"}");
 	stored_as("{\"name\":\"a\",\"max_wait\":\"off\"}", "{\"name\":\"a\",\"max_wait\":\"off\"}");
@@ -241,6 +243,8 @@ static void nonsense_is_refused(void **state)
 		{"{\"expires\":\"-041-01-01\"}", "expires: expected"},
 		{"{\"soft\":2}", "soft: expected"},
 		{"{\"class\":\"bach\"}", "did you mean batch?"},
+		{"{\"weight\":0}", "weight: expected a whole number from 1 to 1000"},
+		{"{\"weight\":1001}", "weight: expected a whole number from 1 to 1000"},
 		{"{\"models\":[\"\"]}", "models[0]: expected"},
 		{"{\"models\":{}}", "models: expected"},
 		{"{\"tags\":{\"a\":\"x\",\"a\":\"y\"}}", "tags.a: stands here a second time"},

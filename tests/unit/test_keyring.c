@@ -190,7 +190,7 @@ static void models_by_pattern(void **state)
 	static struct world w;
 	world_open(&w);
 	add(&w, 1, "{\"name\":\"a\"}");
-	add(&w, 2, "{\"name\":\"b\",\"models\":[\"qwen*\",\"nomic-embed\"],\"max_output\":99,\"tags\":{\"x\":\"y\"},\"local_only\":true,\"class\":\"batch\"}");
+	add(&w, 2, "{\"name\":\"b\",\"models\":[\"qwen*\",\"nomic-embed\"],\"max_output\":99,\"tags\":{\"x\":\"y\"},\"local_only\":true,\"class\":\"batch\",\"weight\":1000}");
 	build(&w);
 	const struct key *a = keyring_by_serial(w.ring, 1), *b = keyring_by_serial(w.ring, 2);
 	assert_null(a->rules);
@@ -199,6 +199,7 @@ static void models_by_pattern(void **state)
 	assert_false(key_allows(b, STR("nomic-embed-2")) || key_allows(b, STR("llama")) || key_allows(b, STR("")));
 	assert_true(b->rules->max_output == 99 && b->rules->tags.count == 1 && str_eq(b->rules->tags.items[0].value, STR("y")));
 	assert_true(b->local_only && b->class == CLASS_BATCH && b->max_wait_ms == 2000);
+	assert_true(a->weight == 100 && b->weight == 1000);
 	world_close(&w);
 }
 

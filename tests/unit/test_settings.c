@@ -117,6 +117,8 @@ static void expect_defaults(const struct settings *s)
 	assert_int_equal(s->probation.budgets.count, 1);
 	assert_str(s->probation.budgets.items[0], "100k/day");
 	assert_int_equal(s->journal_max, 256 << 20);
+	assert_int_equal(s->queue.max_wait_ms, 60000);
+	assert_int_equal(s->overflow.place_count, 0);
 }
 
 static void defaults(void **state)
@@ -405,9 +407,8 @@ static const struct {
 	 "targets[0] "
 	 "has\n"},
 	{"targets:\n- name: a\n  url: http://a\n  kind: lamacpp\n",
-	 "valet.yaml:4:3: targets[0].kind: expected auto, vllm, llamacpp, ollama, lmstudio, sglang "
-	 "or "
-	 "openai, found \"lamacpp\"; did you mean llamacpp?\n"},
+	 "valet.yaml:4:3: targets[0].kind: expected auto, vllm, llamacpp, ollama, lmstudio, sglang, openai, mistral, openrouter, together, groq, "
+	 "deepseek, gemini or openai_compatible, found \"lamacpp\"; did you mean llamacpp?\n"},
 	{"targets:\n- name: a\n  url: https://a\n  secret: env:VALET_TEST_NONE\n",
 	 "valet.yaml:4:3: targets[0].secret: the environment variable VALET_TEST_NONE is not "
 	 "set\n"},

@@ -8,6 +8,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -329,6 +330,75 @@ static void test_usage_others(void **state)
 	assert_int_equal(u.output, 2);
 }
 
+/* What clouds tell beside: where the cache stands, usage in a place of its own, and money. */
+static void test_usage_clouds(void **state)
+{
+	expect_usage("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":7,\"prompt_cache_hit_tokens\":64,"
+		     "\"prompt_cache_miss_tokens\":36,\"completion_tokens_details\":{\"reasoning_tokens\":5}}}\n\n",
+		     100, 7, 64);
+	expect_usage("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"x_groq\":{\"id\":\"r\",\"usage\":{\"queue_time\":0.1,"
+		     "\"prompt_tokens\":9,\"completion_tokens\":4,\"total_tokens\":13,\"total_time\":0.2}}}\n\n",
+		     9, 4, 0);
+	/* told with both: once */
+	expect_usage("data: {\"choices\":[],\"x_groq\":{\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":4}},\"usage\":{\"prompt_tokens\":9,"
+		     "\"completion_tokens\":4}}\n\n",
+		     9, 4, 0);
+	expect_marks("data: {\"choices\":[],\"x_groq\":{\"id\":\"r\"}}\n\n", TAP_DATA);
+}
+
+static void test_cost(void **state)
+{
+	static const struct {
+		const char *cost;
+		int64_t nanos; /* -1: nonsense; -2: none */
+	} cases[] = {
+		{"0.00014", 140000}, {"1.4e-05", 14000}, {"0", 0},        {"2", 2000000000},  {"0.0000003", 300},  {"0.0000000001", 1}, {"1e6", 1000000000000000},
+		{"-0.1", -1},        {"1e7", -1},        {"1e400", -1},   {"\"0.1\"", -1}, {"true", -1},        {"null", -2},        {"{}", -1},
+		{"0.00000000000000000000000000000000000000000000000001", -1},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		char text[256];
+		struct usage u = {0};
+		snprintf(text, sizeof(text), "{\"prompt_tokens\":1,\"cost\":%s,\"cost_details\":{\"upstream_inference_cost\":9}}", cases[i].cost);
+		tap_usage(str_from(text), &u);
+		if (u.priced != (cases[i].nanos >= 0) || u.flagged != (cases[i].nanos == -1) || u.cost != (u.priced ? cases[i].nanos : 0) || u.input != 1)
+			fail_msg("%s: %lld, priced %d, flagged %d", cases[i].cost, (long long)u.cost, u.priced, u.flagged);
+	}
+	struct usage u = {0};
+	assert_true(tap_into(": OPENROUTER PROCESSING\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"cost\":0.25,\"is_byok\":false}}\n\n", &u) & TAP_USAGE);
+	assert_true(u.priced && u.cost == 250000000);
+}
+
+/* An error that stands elsewhere than others say it. */
+static void test_errors_of_clouds(void **state)
+{
+	static const char *const errors[] = {
+		"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"error\"}]}\n\n",
+		"data: {\"choices\":[{\"delta\":{},\"finish_reason\" : \"insufficient_system_resource\"}]}\n\n",
+		"data: {\"choices\":[{\"finish_reason\":\"stop\"},{\"error\":{\"code\":502}}]}\n\n",
+		"data: [{\"error\":{\"code\":503,\"status\":\"UNAVAILABLE\"}}]\n\n",
+		"data: {\"choices\":[],\"x_groq\":{\"error\":\"over capacity\"}}\n\n",
+	};
+	static const char *const none[] = {
+		"data: {\"choices\":[{\"delta\":{\"content\":\"\\\"finish_reason\\\":\\\"error\\\"\"}}]}\n\n",
+		"data: {\"choices\":[{\"delta\":{}}],\"tools\":[{\"finish_reason\":\"error\"}]}\n\n",
+		"data: [{\"error\":null}]\n\n",
+		"data: [[{\"error\":{}}]]\n\n",
+		"data: {\"choices\":{\"error\":{}}}\n\n",
+	};
+	for (size_t i = 0; i < COUNT(errors); i++)
+		if (!(marks_of(errors[i]) & TAP_ERROR))
+			fail_msg("no error in %s", errors[i]);
+	for (size_t i = 0; i < COUNT(none); i++)
+		if (marks_of(none[i]) & TAP_ERROR)
+			fail_msg("an error in %s", none[i]);
+	struct usage u = {0};
+	struct str model;
+	bool error = false;
+	assert_true(tap_whole(STR("[{\"error\":{\"code\":400}}]"), &u, &model, &error) && error);
+	assert_true(tap_whole(STR("[{\"error\":null}]"), &u, &model, &error) && !error);
+}
+
 static void test_only_usage(void **state)
 {
 	const unsigned usage = TAP_DATA | TAP_USAGE;
@@ -507,6 +577,8 @@ int main(void)
 		cmocka_unit_test(test_usage_others),   cmocka_unit_test(test_only_usage),
 		cmocka_unit_test(test_absurd_usage),   cmocka_unit_test(test_empty_usage),
 		cmocka_unit_test(test_event_model),    cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_usage_clouds),   cmocka_unit_test(test_cost),
+		cmocka_unit_test(test_errors_of_clouds),
 		cmocka_unit_test(test_tail),           cmocka_unit_test(test_tail_is_linear),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
