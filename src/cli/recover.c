@@ -270,8 +270,6 @@ static int recover(const char *folder, bool json)
 
 /* ---- rebuilding ---- */
 
-enum { REBUILDS_MAX = 3 }; /* one that finishes what was broken off, one that does it all, and one look at the end */
-
 /* What a start does, and then a look at all of it. False: something is damaged, and `why` says what. */
 static bool is_sound(const char *folder, struct buf *why)
 {
@@ -364,13 +362,13 @@ static int rebuild_until_sound(const char *folder, bool force, struct rebuild_re
 	struct buf why;
 	int code = CLI_FAILED;
 	buf_init(&why, REPORT_MAX);
-	for (int tries = 0;; tries++) {
+	for (bool done = false;; done = *rebuilt && !r->finished) {
 		buf_clear(&why);
 		if (is_sound(folder, &why)) {
 			code = r->lost ? CLI_FAILED : CLI_DONE;
 			break;
 		}
-		bool again = tries < REBUILDS_MAX && !cli_in_use(folder);
+		bool again = !done && !cli_in_use(folder); /* what a rebuild does not help with is no damage: a full disk, rights */
 		if (again)
 			buf_clear(&why);
 		if (!again || !rebuild_once(folder, force, r, &why)) {

@@ -157,20 +157,16 @@ static int64_t no_score(const struct pick *p, const struct candidate *c)
 }
 
 /* The smallest score; the first in turn of those that are alike. */
-static int smallest(const struct pick *p, int64_t (*score)(const struct pick *p, const struct candidate *c), int64_t *of)
+static int smallest(const struct pick *p, int64_t (*score)(const struct pick *p, const struct candidate *c))
 {
 	int best = -1;
 	int64_t least = INT64_MAX;
 	for (uint32_t i = 0, at = p->ask->turn % p->count; i < p->count; i++, at = at + 1 < p->count ? at + 1 : 0) {
-		if (!may_win(p, &p->list[at]))
+		if (!may_win(p, &p->list[at]) || score(p, &p->list[at]) >= least)
 			continue;
-		int64_t mine = score(p, &p->list[at]);
-		if (mine >= least)
-			continue;
-		least = mine;
+		least = score(p, &p->list[at]);
 		best = (int)at;
 	}
-	*of = least;
 	return best;
 }
 
@@ -180,42 +176,54 @@ static uint32_t scatter(uint32_t turn)
 	return turn * 0x9e3779b1U;
 }
 
-/* An idle place that is not the best, now and then: what is known of it may be out of date. */
-static int explore(const struct pick *p, int best, int64_t best_us)
+/* Scores of all, INT64_MAX where one cannot win; returns the smallest. */
+static int64_t score_all(const struct pick *p, int64_t scores[CHOOSE_MOST])
 {
-	uint32_t chance = scatter(p->ask->turn);
-	if (best < 0 || chance >> 28 || !p->any_known)
-		return best;
-	for (uint32_t i = 0, at = p->ask->turn / 16 % p->count; i < p->count; i++, at = (at + 1) % p->count) {
-		const struct candidate *c = &p->list[at];
-		if ((int)at != best && may_win(p, c) && c->taken == 0 && (chance >> 26 == 0 || predict_us(p, c) <= 4 * best_us))
-			return (int)at;
+	int64_t least = INT64_MAX;
+	for (uint32_t i = 0; i < p->count; i++) {
+		scores[i] = may_win(p, &p->list[i]) ? capacity_score(p, &p->list[i]) : INT64_MAX;
+		least = scores[i] < least ? scores[i] : least;
+	}
+	return least;
+}
+
+/* Predictions are not exact: of those that are as good as the best, the one with the least to do, in turn. */
+static int least_loaded(const struct pick *p, const int64_t *scores, int64_t most)
+{
+	int best = -1;
+	int64_t least = INT64_MAX;
+	for (uint32_t i = 0, at = p->ask->turn % p->count; i < p->count; i++, at = at + 1 < p->count ? at + 1 : 0) {
+		if (scores[at] > most || load_of(&p->list[at]) >= least)
+			continue;
+		least = load_of(&p->list[at]);
+		best = (int)at;
 	}
 	return best;
 }
 
-/* Predictions are not exact: of those that are as good as the best, the one with the least to do, in turn. */
-static int least_loaded(const struct pick *p, int best, int64_t least)
+/* An idle place that is not the best, now and then: what is known of it may be out of date. */
+static int explore(const struct pick *p, const int64_t *scores, int best, int64_t least)
 {
-	int found = best;
-	bool taken = false;
-	for (uint32_t i = 0, at = p->ask->turn % p->count; best >= 0 && i < p->count; i++, at = at + 1 < p->count ? at + 1 : 0) {
-		const struct candidate *c = &p->list[at];
-		int64_t more = load_of(c) - load_of(&p->list[found]);
-		if (!may_win(p, c) || more > 0 || (more == 0 && taken) || capacity_score(p, c) > least + least / ALIKE)
-			continue;
-		found = (int)at;
-		taken = true;
-	}
-	return found;
+	uint32_t chance = scatter(p->ask->turn);
+	if (chance >> 28)
+		return best;
+	int64_t most = chance >> 26 == 0 ? INT64_MAX - 1 : 4 * least;
+	for (uint32_t i = 0, at = p->ask->turn / 16 % p->count; i < p->count; i++, at = (at + 1) % p->count)
+		if ((int)at != best && scores[at] <= most && p->list[at].taken == 0)
+			return (int)at;
+	return best;
 }
 
 static int by_capacity(struct pick *p)
 {
-	int64_t least;
+	int64_t scores[CHOOSE_MOST];
 	find_fastest(p);
-	int best = smallest(p, capacity_score, &least);
-	return explore(p, p->any_known ? least_loaded(p, best, least) : best, least);
+	int64_t least = score_all(p, scores);
+	if (least == INT64_MAX)
+		return -1;
+	if (!p->any_known)
+		return least_loaded(p, scores, least);
+	return explore(p, scores, least_loaded(p, scores, least + least / ALIKE), least);
 }
 
 static int by_weight(const struct pick *p)
@@ -230,18 +238,16 @@ static int by_weight(const struct pick *p)
 			return (int)i;
 		at -= weight;
 	}
-	int64_t least; /* all weigh nothing */
-	return smallest(p, busy_score, &least);
+	return smallest(p, busy_score); /* all weigh nothing */
 }
 
 static int by_strategy(struct pick *p)
 {
-	int64_t least;
 	switch (p->ask->strategy) {
 	case STRATEGY_ROUND_ROBIN:
-		return smallest(p, no_score, &least);
+		return smallest(p, no_score);
 	case STRATEGY_LEAST_BUSY:
-		return smallest(p, busy_score, &least);
+		return smallest(p, busy_score);
 	case STRATEGY_WEIGHTED:
 		return by_weight(p);
 	default:
@@ -325,7 +331,7 @@ static bool is_warm_and_free(const struct pick *p, const struct candidate *c)
 
 int choose(const struct choice_ask *ask, const struct candidate *list, uint32_t count)
 {
-	struct pick p = {.ask = ask, .list = list, .count = count};
+	struct pick p = {.ask = ask, .list = list, .count = count < CHOOSE_MOST ? count : CHOOSE_MOST};
 	if (!any(&p, is_eligible)) {
 		p.down = true;
 		if (!any(&p, is_eligible))

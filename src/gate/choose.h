@@ -64,6 +64,7 @@ struct choice_ask {
 };
 
 #define CHOOSE_OUTPUT 128
+#define CHOOSE_MOST   64 /* candidates that are looked at */
 
 /* Index of the best candidate that has a free place; -1: none has; -2: none is usable at all.
  * capacity: the smallest predicted time to the first token and from there of the answer (measured speed of unequal GPUs, requests in flight, the engine's own

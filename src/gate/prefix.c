@@ -1,7 +1,7 @@
 /* prefix.c - hashes of a prompt's beginning, and the table of who has seen which.
  *
  * The table steers and nothing more: a hash must be good and keyed, so that nobody can aim at another's entries, but a wrong answer costs a cache miss only. So
- * readers and writers use no lock, and two words of an entry may be of different times. Sets of four entries, one cache line each; in a full set the entry that was
+ * readers and writers use no lock, and two words of an entry may be of different times. Sets of four entries; in a full set the entry that was
  * noted longest ago goes.
  *
  * SPDX-License-Identifier: Apache-2.0 */

@@ -2,12 +2,12 @@
  *
  * Any thread. The lock covers all tickets and counters; `taken`, `limit`, `closed`, `loaded` and `wanted` of a target are atomics.
  *
- * No wake-up is lost. Without the lock there are only two steps: places_take() adds to `taken`, and queue_give_back() takes from it where it sees wanted == 0. One that
- * enters first stands in line, which makes `wanted` of its targets at least 1 (under the lock), and then looks at `taken` for a place. One that gives back first
- * takes from `taken`, then looks at `wanted` again. All four are sequentially consistent, so they have one order. Where the look at `taken` comes after the
- * taking-away, the place is seen and handed out. Where it comes before, `wanted` was raised before it and so before the second look at `wanted`, which sees it (or the
- * line is gone again, and nobody waits): the giver comes to the lock and hands out. Changes of `limit` and `closed` are followed by queue_offer(), which always takes
- * the lock: either it finds the ticket in line, or the ticket comes to the lock later and sees the change.
+ * No wake-up is lost. Without the lock there are only two steps: places_take() adds to `taken`, and queue_give_back() takes from it where it sees wanted == 0.
+ * One that enters first stands in line, which makes `wanted` of its targets at least 1 (under the lock), and then looks at `taken` for a place. One that gives
+ * back first takes from `taken`, then looks at `wanted` again. All four are sequentially consistent, so they have one order. Where the look at `taken` comes
+ * after the taking-away, the place is seen and handed out. Where it comes before, `wanted` was raised before it and so before the second look at `wanted`, which
+ * sees it (or the line is gone again, and nobody waits): the giver comes to the lock and hands out. Changes of `limit` and `closed` are followed by
+ * queue_offer(), which always takes the lock: either it finds the ticket in line, or the ticket comes to the lock later and sees the change.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gate/queue_parts.h"

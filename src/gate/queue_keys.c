@@ -1,8 +1,8 @@
 /* queue_keys.c - the virtual counters: what each key was served, and what it begins with when it comes back.
  *
- * Under the queue's lock. A counter counts weighted tokens, in hundredths so that rounding adds up to nothing: (input + 2 * output) * 100 / weight. A key that has nothing waiting and asks again is lifted to the
- * smallest counter among those of its class that wait for one of the same targets; where it meets nobody, to the level: the highest counter that was served so far. So
- * time away is neither saved nor, for whoever used idle places meanwhile, held against anybody.
+ * Under the queue's lock. A counter counts weighted tokens, in hundredths so that rounding adds up to nothing: (input + 2 * output) * 100 / weight. A key that has
+ * nothing waiting and asks again is lifted to the smallest counter among those of its class that wait for one of the same targets; where it meets nobody, to the
+ * level: the highest counter that was served so far. So time away is neither saved nor, for whoever used idle places meanwhile, held against anybody.
  *
  * A key that is not seen for ten minutes and would be lifted anyway is forgotten: that changes nothing for it. Each coming of a key looks at two of those that rest.
  *

@@ -10,6 +10,7 @@
 #include "store/ledger.h"
 
 #define BYTES_PER_TOKEN    (3 * 256) /* before anything is known of a model; in 1/256 */
+#define TEXT_PER_TOKEN     (4 * 256) /* what surrounds the text makes short bodies look as if a token had more */
 #define TOKENS_PER_SECOND  250       /* the same */
 #define NOTICE_MS          250       /* how long a target may go on producing after its client has left */
 #define TARGET_TEXT        64        /* bytes of a target's name in a record */
@@ -30,12 +31,22 @@ static void teach(_Atomic uint32_t *number, int64_t seen)
 		atomic_store_explicit(number, old ? (uint32_t)((old * (int64_t)7 + seen) / 8) : (uint32_t)seen, memory_order_relaxed);
 }
 
+/* The fewest bytes of a token count, and are forgotten slowly. */
+static void teach_ratio(_Atomic uint32_t *number, int64_t seen)
+{
+	int64_t old = look(number, 0);
+	if (old && seen > old)
+		seen = old + (seen - old) / 64;
+	if (seen > 0 && seen < 1 << 24)
+		atomic_store_explicit(number, (uint32_t)seen, memory_order_relaxed);
+}
+
 static void learn(struct request *r)
 {
 	struct learned *l = request_attempt(r)->place->learned;
 	int64_t from_us = r->first_us ? r->first_us : r->sent_us, took_us = r->ended_us - from_us;
 	if (r->usage.input >= 16 && r->op->body == BODY_JSON)
-		teach(&l->bytes_per_token, (int64_t)r->bytes_in * 256 / r->usage.input);
+		teach_ratio(&l->bytes_per_token, (int64_t)r->bytes_in * 256 / r->usage.input);
 	if (r->usage.output < 16)
 		return;
 	if (r->events >= 8)
@@ -63,7 +74,8 @@ static bool broke_inside(const struct request *r)
 
 static int64_t judged_input(const struct request *r, const struct learned *l)
 {
-	int64_t n = (int64_t)r->bytes_in * 256 / look(&l->bytes_per_token, BYTES_PER_TOKEN);
+	uint32_t ratio = look(&l->bytes_per_token, BYTES_PER_TOKEN);
+	int64_t n = (int64_t)r->bytes_in * 256 / (ratio < TEXT_PER_TOKEN ? ratio : TEXT_PER_TOKEN);
 	n += n / 8 + 8;
 	return n < r->input_bound ? n : r->input_bound;
 }

@@ -276,8 +276,8 @@ const struct step *step_admit(struct request *r)
 {
 	const struct http_head *h = r->conn->head;
 	if (!r->op)
-		return request_failf(r, ERROR_UNKNOWN_URL, "unknown URL: %s %.*s", http_method_name(h->method),
-				     STR_ARG(str_head(http_head_url(h), 200)));
+		return request_failf(r, ERROR_UNKNOWN_URL, "unknown URL: %s %.*s", http_method_name(h->method), /* the query may hold a key */
+				     STR_ARG(str_head(str_head(http_head_url(h), str_find(http_head_url(h), '?')), 200)));
 	bool own = r->op->body == BODY_NONE;
 	if (own ? h->method != METHOD_GET && h->method != METHOD_HEAD : h->method != METHOD_POST)
 		return request_failf(r, ERROR_METHOD_NOT_SUPPORTED, "%s is not supported here, only %s",

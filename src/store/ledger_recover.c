@@ -52,6 +52,16 @@ static bool was_rebuilt(struct ledger *l)
 	return rebuilt;
 }
 
+/* The last run that used this database did not come to its end. */
+static bool was_cut(struct ledger *l)
+{
+	struct buf then;
+	buf_init(&then, 256);
+	bool cut = store_get_fact(l->store, "boot", &then) && then.len > 0;
+	buf_release(&then);
+	return cut;
+}
+
 void ledger_mark_clean(struct ledger *l)
 {
 	store_put_fact(l->store, "boot", STR("")); /* where that fails the next start may charge too much, never too little */
@@ -294,13 +304,18 @@ static bool charge_leases(struct ledger *l, struct buf *why)
 bool ledger_recover(struct ledger *l, struct buf *why)
 {
 	char space[64];
+	bool cut = was_cut(l);
 	enum journal_state state = journal_state(l->journal);
 	if (was_rebuilt(l) || (state == JOURNAL_CRASHED && was_other_boot(l)))
 		state = JOURNAL_LOST;
-	l->recovery.state = state;
+	if (state == JOURNAL_CLEAN && cut) /* this is not the journal of that run */
+		state = JOURNAL_LOST;
 	/* lane 0 is kept until all is settled: what it says of other lanes is needed again if this is interrupted */
 	if (!feed(l, why) || !(ledger_drop(l, 1) || store_said(l, why)))
 		return false;
+	if (cut && store_rewound(l->store)) /* a power loss, or somebody, took some of it */
+		state = JOURNAL_LOST;
+	l->recovery.state = state;
 	if (!settle_orphans(l, why) || (state == JOURNAL_LOST && !charge_leases(l, why)))
 		return false;
 	if (!ledger_drop(l, 0) || !store_put_fact(l->store, "boot", boot_id(l, space)))

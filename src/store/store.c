@@ -268,6 +268,11 @@ bool store_get_fact(struct store *s, const char *name, struct buf *out)
 	return db_exec(s->db, "SELECT * FROM facts WHERE name=?1", &v, 1, take_fact, out) || store_fail_db(s, s->db);
 }
 
+bool store_rewound(const struct store *s)
+{
+	return s->rewound;
+}
+
 int64_t store_newest_us(const struct store *s)
 {
 	return s->newest_us;

@@ -60,6 +60,8 @@ uint64_t store_applied(struct store *s, unsigned lane);
 uint64_t store_fed(const struct store *s, unsigned lane);
 /* The newest book time of all that was ever applied (microseconds since 1970). */
 int64_t store_newest_us(const struct store *s);
+/* Whether the journal, at the first feed, ended before what had been applied of it. */
+bool store_rewound(const struct store *s);
 /* BEGINs without a SETTLE, of all that is applied. Payloads are valid during the call. */
 bool store_each_open(struct store *s, void (*visit)(void *user, unsigned lane, uint64_t seq, struct str payload), void *user);
 /* Tests: called before each commit with the file's name; false makes the commit fail. */

@@ -68,6 +68,7 @@ static bool rewind_lane(struct store *s, unsigned lane, uint64_t newest)
 		db_rollback(s->db);
 		return false;
 	}
+	s->rewound = true;
 	l->applied = newest;
 	l->closed = closed;
 	l->restarted = newest == 0;

@@ -64,6 +64,7 @@ struct store {
 	uint64_t uses;
 	struct lane_state lanes[JOURNAL_LANES_MAX];
 	bool compared; /* with the journal, at the first feed */
+	bool rewound;  /* the journal ended before what was applied of it */
 	bool loaded;   /* lanes[] is what the database says */
 	bool grouped;  /* store_group() */
 	unsigned turn; /* the lane that the next batch begins with */

@@ -313,5 +313,9 @@ bool store_rebuild(const struct rebuild_options *o, struct rebuild_report *repor
 	choose_stamp(&b);
 	bool fine = run(&b);
 	end(&b);
+	if (!fine && !file_exists(o->folder, REBUILD_PLAN)) { /* a disk that is full gets its room back */
+		delete_drafts(o->folder);
+		delete_drafts(journal);
+	}
 	return fine;
 }

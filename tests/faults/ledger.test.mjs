@@ -41,7 +41,7 @@ function rows() {
   const all = [];
   for (const name of fs.readdirSync(valet.state).filter((f) => /^requests-.*\.db$/.test(f))) {
     const db = new DatabaseSync(path.join(valet.state, name), { readOnly: true });
-    all.push(...db.prepare('SELECT * FROM requests').all());
+    for (const row of db.prepare('SELECT * FROM requests').iterate()) all.push(row);
     db.close();
   }
   return all;

@@ -286,3 +286,20 @@ test('48: the power fails, again and again: the budget holds, and what may have 
   assert.ok(answered.tight.tokens <= 30000, `${answered.tight.tokens} of 30000 tokens were answered`);
   recordsById(valet);
 });
+
+test('41: the journal, or a lane of it, is gone after a crash: what may have been spent is charged', async () => {
+  const valet = await start({ config: { ...quiet, workers: 1, models: [{ name: 'm', price: PRICE }] } });
+  const secret = await readyKey(valet, 'k', '--budget', '$1000/month'), bytes = call(secret, { model: 'm', messages: user('hi'), max_tokens: 3 }, 'x-sim-tokens: 3\r\n');
+  const load = () => drive(valet.port, { make: () => bytes, more: (i) => i < 300, heard: (a) => assert.equal(a.status, 200) });
+  for (const take of [() => fs.rmSync(segments(valet).find((f) => /lane-01/.test(f))), () => fs.rmSync(path.join(valet.state, 'journal'), { recursive: true })]) {
+    await load();
+    await fed(valet);
+    await load();
+    const [{ settled }] = await limitsOf(valet, 'k');
+    await crash(valet);
+    take();
+    await valet.launch();
+    assert.ok((await limitsOf(valet, 'k'))[0].settled >= settled);
+    await assertHolds(valet);
+  }
+});
