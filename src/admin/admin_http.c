@@ -11,15 +11,45 @@
 
 /* ---- metrics ---- */
 
-static void print_targets(struct control *c, struct buf *out, bool up)
+static uint32_t up_of(const struct target_state *s)
 {
-	for (uint32_t i = 0; i < c->catalog->target_count; i++) {
-		const struct catalog_target *t = &c->catalog->targets[i];
-		uint32_t state = atomic_load_explicit(&t->state->up, memory_order_relaxed);
-		uint32_t value = up ? state == ENGINE_UP : atomic_load_explicit(&t->state->in_flight, memory_order_relaxed);
-		buf_addf(out, "%s{target=", up ? "valet_target_up" : "valet_target_in_flight");
-		metrics_quote(out, t->name);
-		buf_addf(out, "} %u\n", value);
+	return atomic_load_explicit(&s->up, memory_order_relaxed) == ENGINE_UP;
+}
+
+static uint32_t taken_of(const struct target_state *s)
+{
+	return atomic_load_explicit(&s->places.taken, memory_order_relaxed);
+}
+
+static uint32_t places_of(const struct target_state *s)
+{
+	return atomic_load_explicit(&s->places.limit, memory_order_relaxed);
+}
+
+static uint32_t breaker_of(const struct target_state *s)
+{
+	return (uint32_t)health_mode(&s->health);
+}
+
+static void print_targets(struct control *c, struct buf *out)
+{
+	static const struct {
+		enum other_metric which;
+		const char *name;
+		uint32_t (*value)(const struct target_state *s);
+	} rows[] = {
+		{OTHER_TARGET_UP, "valet_target_up", up_of},
+		{OTHER_TARGET_IN_FLIGHT, "valet_target_in_flight", taken_of},
+		{OTHER_TARGET_PLACES, "valet_target_places", places_of},
+		{OTHER_TARGET_BREAKER, "valet_target_breaker", breaker_of},
+	};
+	for (size_t k = 0; k < sizeof(rows) / sizeof(rows[0]); k++) {
+		metrics_print_head(out, rows[k].which);
+		for (uint32_t i = 0; i < c->catalog->target_count; i++) {
+			buf_addf(out, "%s{target=", rows[k].name);
+			metrics_quote(out, c->catalog->targets[i].name);
+			buf_addf(out, "} %u\n", rows[k].value(c->catalog->targets[i].state));
+		}
 	}
 }
 
@@ -49,10 +79,8 @@ void admin_metrics(struct control *c, struct buf *out)
 	metrics_print_one(out, OTHER_LOG_DROPPED, (double)log_dropped());
 	metrics_print_head(out, OTHER_BUILD_INFO);
 	BUF_ADD(out, "valet_build_info{version=\"" VALET_VERSION "\"} 1\n");
-	metrics_print_head(out, OTHER_TARGET_UP);
-	print_targets(c, out, true);
-	metrics_print_head(out, OTHER_TARGET_IN_FLIGHT);
-	print_targets(c, out, false);
+	print_targets(c, out);
+	capacity_metrics(c, out);
 	govern_metrics(c, out);
 }
 

@@ -129,6 +129,9 @@ static bool make_workers(struct control *c, struct buf *why)
 		w->user = c;
 		w->ended = on_worker_ended;
 		w->metrics_wanted = on_metrics_wanted;
+		w->queue = c->capacity.queue;
+		w->prefixes = c->capacity.prefixes;
+		w->prefix_seed = c->capacity.prefix_seed;
 		w->admin_key = secret_view(&c->govern.admin_secret);
 		w->server.conn_max = (uint32_t)(c->settings->ceilings.max_connections / count + 1);
 		c->workers[c->worker_count++] = w;
@@ -157,6 +160,11 @@ static void on_engines_changed(void *user)
 		control_publish(c);
 }
 
+static void on_looked(void *user, const struct engine *e)
+{
+	capacity_looked(user, e);
+}
+
 static void on_engines_ready(void *user)
 {
 	struct control *c = user;
@@ -181,7 +189,7 @@ static void start_watching(struct control *c)
 	struct discover_options o = {
 		.loop = &c->loop, .tls = c->tls, .defaults = s->discovery, .places = places, .place_count = n,
 		.own_ports = own, .own_port_count = count, .interval_ms = s->discovery_interval_ms,
-		.grace_ms = s->discovery_grace_ms, .changed = on_engines_changed, .ready = on_engines_ready, .user = c,
+		.grace_ms = s->discovery_grace_ms, .changed = on_engines_changed, .looked = on_looked, .ready = on_engines_ready, .user = c,
 	};
 	c->discovery = discovery_new(&o);
 	control_set_targets(c);
@@ -238,6 +246,7 @@ static bool open_all(struct control *c, struct buf *why)
 	for (size_t i = 0; i < c->settings->target_count && !c->tls; i++)
 		if (c->settings->targets[i].url.https)
 			c->tls = tls_client_new(NULL, &tls_why);
+	capacity_open(c);
 	govern_settings(c);
 	control_publish(c);
 	return admin_open(c, why) && make_workers(c, why) && govern_start(c, why) && start_workers(c, why);
@@ -257,6 +266,7 @@ static void close_all(struct control *c)
 	resolve_release(&c->loop);
 	catalog_unref(c->catalog);
 	govern_close(c);
+	capacity_close(c);
 	registry_free(c->registry);
 	tls_client_free(c->tls);
 	settings_free(c->settings);

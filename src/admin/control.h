@@ -6,6 +6,7 @@
 #ifndef VALET_ADMIN_CONTROL_H
 #define VALET_ADMIN_CONTROL_H
 
+#include "admin/capacity.h"
 #include "admin/discover.h"
 #include "admin/govern.h"
 #include "gate/catalog.h"
@@ -32,6 +33,7 @@ struct control {
 	struct tls_client *tls;          /* for probes */
 	struct catalog *catalog;
 	struct govern govern;
+	struct capacity capacity;
 	struct worker *workers[CONTROL_WORKERS_MAX];
 	unsigned worker_count, ended_count;
 	struct listener admin_listener;

@@ -20,13 +20,14 @@ static size_t collect(struct control *c, struct catalog_engine *list)
 	size_t n = 0;
 	for (size_t i = 0; !c->discovery && i < c->settings->target_count; i++) { /* nobody has looked yet: what the settings say holds */
 		const struct target_conf *t = &c->settings->targets[i];
-		list[n++] = (struct catalog_engine){t->name, t->url_text, target_engine(t->kind), ENGINE_PENDING, &none, t};
+		list[n++] = (struct catalog_engine){
+			.name = t->name, .url = t->url_text, .kind = target_engine(t->kind), .up = ENGINE_PENDING, .models = &none, .conf = t};
 	}
 	if (!c->discovery)
 		return n;
 	for (const struct engine *e = discovery_next(c->discovery, NULL); e; e = discovery_next(c->discovery, e))
 		list[n++] = (struct catalog_engine){
-			.name = str_from(e->name), .url = str_from(e->url), .kind = e->kind, .up = e->state,
+			.name = str_from(e->name), .url = str_from(e->url), .kind = e->kind, .up = e->state, .places = e->load.places,
 			.models = e->models, .conf = e->configured ? conf_named(c->settings, str_from(e->name)) : NULL,
 		};
 	return n;
@@ -43,6 +44,7 @@ void control_publish(struct control *c)
 	govern_catalog_made(c);
 	for (unsigned i = 0; i < c->worker_count; i++)
 		worker_set_catalog(c->workers[i], c->catalog);
+	capacity_catalog_made(c);
 	catalog_unref(old);
 	free(list);
 }

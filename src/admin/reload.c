@@ -62,6 +62,7 @@ static void apply(struct control *c, struct settings *s)
 		log_error("%s", why);
 	c->settings = s;
 	govern_settings(c);
+	capacity_settings(c);
 	for (size_t i = 0; i < n; i++)
 		places[i] = s->discover.items[i].text;
 	discovery_set_places(c->discovery, s->discovery, places, n);

@@ -51,6 +51,8 @@
 	  "The head is larger than 32 KiB or has more than 128 fields.") \
 	X(RATE_LIMIT_EXCEEDED, 429, "requests", "rate_limit_exceeded", "rate_limit_error", true, \
 	  "A limit of the key, of the model or of the gateway is reached, or the engine refused for its own; Retry-After says when to come back.") \
+	X(QUEUE_FULL, 429, "requests", "queue_full", "rate_limit_error", false, \
+	  "All places are taken, and as many requests wait already as may: of this key, or in all. Retry-After says when to come back.") \
 	X(INSUFFICIENT_QUOTA, 429, "insufficient_quota", "insufficient_quota", "rate_limit_error", false, \
 	  "A budget of the key, of the model or of the gateway is used up, or does not suffice for this request; `x-should-retry: false`.") \
 	X(CLIENT_CLOSED, 499, "invalid_request_error", "client_closed", "api_error", false, \
@@ -68,6 +70,8 @@
 	  "No target of the model can be reached now.") \
 	X(OVERLOADED, 503, "server_error", "server_is_overloaded", "overloaded_error", true, \
 	  "Every target of the model has as many requests as `max_concurrency` allows, or says that it is overloaded.") \
+	X(QUEUE_TIMEOUT, 503, "server_error", "queue_timeout", "overloaded_error", false, \
+	  "The request has waited for a place as long as `queue.max_wait` allows; the message tells the position that it reached.") \
 	X(LEDGER_UNAVAILABLE, 503, "server_error", "ledger_unavailable", "overloaded_error", false, \
 	  "What is used cannot be written down now (the disk is full or broken), and a budget covers this request.") \
 	X(REQUEST_STOPPED, 503, "server_error", "request_stopped", "api_error", false, "The operator stopped the request.") \

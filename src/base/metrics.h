@@ -114,6 +114,14 @@ void metrics_print(const struct metrics_source *from, struct buf *out);
 	X(LOG_DROPPED, "valet_log_dropped_total", "counter", "", "Log lines dropped because the writer was behind.") \
 	X(TARGET_UP, "valet_target_up", "gauge", "target", "1 while the target answers its probes.") \
 	X(TARGET_IN_FLIGHT, "valet_target_in_flight", "gauge", "target", "Requests in flight at the target.") \
+	X(TARGET_PLACES, "valet_target_places", "gauge", "target", "Requests that the target takes at a time; 0: no limit is known.") \
+	X(TARGET_BREAKER, "valet_target_breaker", "gauge", "target", "0 closed, 1 open, 2 half open.") \
+	X(QUEUE_WAITING, "valet_queue_waiting", "gauge", "", "Requests that wait for a place.") \
+	X(QUEUE_BATCH, "valet_queue_waiting_batch", "gauge", "", "Of those, the ones of class batch.") \
+	X(QUEUE_OLDEST, "valet_queue_oldest_seconds", "gauge", "", "How long the oldest of them has waited.") \
+	X(QUEUE_ENTERED, "valet_queue_entered_total", "counter", "", "Requests that had to wait for a place.") \
+	X(QUEUE_GRANTED, "valet_queue_granted_total", "counter", "", "Of those, the ones that got one.") \
+	X(QUEUE_LEFT, "valet_queue_left_total", "counter", "", "Of those, the ones that left before.") \
 	X(KEYS, "valet_keys", "gauge", "", "API keys.") \
 	X(BUDGET_SETTLED, "valet_budget_settled", "gauge", "key, models, budget", \
 	  "What is used of a budget in its running window, in tokens or dollars; of 1,000 budgets at most.") \

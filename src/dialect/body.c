@@ -7,7 +7,7 @@
 #include "http/multipart.h"
 
 enum want { WANT_MODEL, WANT_STREAM, WANT_MAX_TOKENS, WANT_MAX_COMPLETION, WANT_MAX_OUTPUT, WANT_N, WANT_BEST_OF, WANT_OPTIONS, WANT_MESSAGES, WANT_PREVIOUS,
-	    WANT_CONVERSATION, WANTS };
+	    WANT_CONVERSATION, WANT_PROMPT, WANT_INPUT, WANTS };
 
 static const struct json_want wants_template[WANTS] = {
 	[WANT_MODEL] = {.name = STR_INIT("model")},
@@ -21,6 +21,8 @@ static const struct json_want wants_template[WANTS] = {
 	[WANT_MESSAGES] = {.name = STR_INIT("messages")},
 	[WANT_PREVIOUS] = {.name = STR_INIT("previous_response_id")},
 	[WANT_CONVERSATION] = {.name = STR_INIT("conversation")},
+	[WANT_PROMPT] = {.name = STR_INIT("prompt")},
+	[WANT_INPUT] = {.name = STR_INIT("input")},
 };
 
 #define TOKENS_MAX INT32_MAX
@@ -224,6 +226,8 @@ static enum error read_json(struct problem *p, const struct operation_row *op, s
 	read_caps(op, wants, out);
 	out->continues = op->op == OP_RESPONSES && (is_given(&wants[WANT_PREVIOUS]) || is_given(&wants[WANT_CONVERSATION]));
 	out->inside = scan.whole.ptr + 1;
+	enum want prompt = is_given(&wants[WANT_MESSAGES]) ? WANT_MESSAGES : is_given(&wants[WANT_PROMPT]) ? WANT_PROMPT : WANT_INPUT;
+	out->prompt = op->counts_output && is_given(&wants[prompt]) ? wants[prompt].value : STR_NONE;
 	if (out->stream && op->usage_on_request)
 		plan_usage(&wants[WANT_OPTIONS], scan.whole, out);
 	return ERROR_NONE;

@@ -35,6 +35,7 @@ struct body_facts {
 	bool continues;          /* the engine adds a conversation that it keeps (previous_response_id): the body says little of the prompt's length */
 	struct str cap_name;     /* the member that caps the answer, where there is none yet; empty: this operation has none */
 	struct str caps[BODY_CAPS]; /* the numbers that cap it; ptr NULL: not given */
+	struct str prompt;       /* raw: what stands in messages, prompt or input; for the affinity of prefixes; empty: none */
 	const char *inside;      /* right behind the opening brace of the body; NULL: a form */
 };
 

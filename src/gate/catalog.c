@@ -89,6 +89,7 @@ struct registry {
 	struct arena arena;
 	struct table targets;    /* name → struct target_state */
 	struct table series;     /* key → id + 1 */
+	struct table models;     /* name → id */
 	struct series_entry *entries;
 	uint32_t entry_count, entry_cap, target_count;
 	struct learned shared;   /* of those that have no id of their own */
@@ -100,6 +101,7 @@ struct registry *registry_new(void)
 	arena_init(&r->arena, 4096);
 	table_init(&r->targets, 16);
 	table_init(&r->series, 64);
+	table_init(&r->models, 64);
 	return r;
 }
 
@@ -109,6 +111,7 @@ void registry_free(struct registry *r)
 		free(r->targets.slots[i].value);
 	table_release(&r->targets);
 	table_release(&r->series);
+	table_release(&r->models);
 	arena_release(&r->arena);
 	free(r->entries);
 	free(r);
@@ -125,9 +128,19 @@ struct target_state *registry_target(struct registry *r, struct str name)
 	memset(state, 0, sizeof(*state));
 	struct str copy = arena_dup(&r->arena, name);
 	state->name = (char *)copy.ptr;
-	state->index = r->target_count++;
+	state->index = state->places.id = r->target_count++;
 	table_put(&r->targets, copy, state);
 	return state;
+}
+
+uint32_t registry_model(struct registry *r, struct str name)
+{
+	uintptr_t id = (uintptr_t)table_get(&r->models, name);
+	if (id)
+		return (uint32_t)id;
+	id = r->models.count + 1;
+	table_put(&r->models, arena_dup(&r->arena, name), (void *)id);
+	return (uint32_t)id;
 }
 
 uint32_t registry_series(struct registry *r, struct str target, struct str model)

@@ -12,8 +12,11 @@
 #include "base/metrics.h"
 #include "base/table.h"
 #include "dialect/engine.h"
+#include "gate/choose.h"
+#include "gate/health.h"
 #include "gate/keyring.h"
 #include "gate/price.h"
+#include "gate/queue.h"
 #include "gate/settings.h"
 
 #include <stdatomic.h>
@@ -22,8 +25,10 @@
 struct target_state {
 	char *name;
 	uint32_t index;            /* dense: workers keep what is theirs by it */
-	_Atomic uint32_t in_flight; /* requests, of all workers */
+	struct places places;      /* taken: requests in flight, of all workers */
+	struct health health;
 	_Atomic uint32_t up;       /* enum engine_state of the watcher, as a number */
+	_Atomic uint32_t engine_waiting; /* requests in the engine's own queue, as it last told */
 } __attribute__((aligned(64)));
 
 /* What answers have taught about a model at a target; lives as long as the registry. Written by workers, each number by itself. */
@@ -31,6 +36,8 @@ struct learned {
 	_Atomic uint32_t bytes_per_token;  /* of prompts, in 1/256; 0: not known yet */
 	_Atomic uint32_t tokens_per_event; /* of streams, in 1/256; 0: not known yet */
 	_Atomic uint32_t tokens_per_second; /* of one answer, the fastest lately; 0: not known yet */
+	_Atomic bool warm;                 /* the engine says that it has the model loaded */
+	struct pace pace;
 };
 
 struct catalog_target {
@@ -47,7 +54,9 @@ struct catalog_target {
 	struct str host_line;    /* "host: gpu1:8000\r\n" */
 	struct secret secret;
 	struct target_timeouts timeouts;
-	uint32_t max_concurrency; /* 0 = no limit */
+	uint32_t max_concurrency; /* as configured; 0 = as the engine tells */
+	uint32_t weight;
+	bool drain;              /* maintenance: gets no new requests */
 	bool local;              /* on this network, not a cloud */
 };
 
@@ -63,6 +72,9 @@ struct catalog_place {
 
 struct catalog_model {
 	struct str name;
+	uint32_t id;             /* by name, as long as the registry lives; from 1 */
+	enum strategy strategy;
+	bool affinity;
 	struct str json;         /* its object for /v1/models */
 	struct catalog_place *places;
 	uint32_t place_count;
@@ -96,6 +108,9 @@ struct catalog {
 	bool keys_needed;        /* a request without a good key is refused */
 	uint32_t attempts;
 	int64_t heartbeat_ms, max_body, client_idle_ms;
+	bool breaker;            /* targets that fail are left alone */
+	int64_t queue_wait_ms;   /* a request waits for a place at most so long */
+	int64_t queue_beat_ms;   /* a stream that has waited so long begins to get comments */
 };
 
 /* What lives on: states of targets and ids of series, by name. The control thread's, but target_state's counters. */
@@ -112,6 +127,7 @@ struct catalog_engine {
 	struct str url;
 	enum engine_kind kind;   /* ENGINE_NONE: not known yet; taken as generic */
 	uint32_t up;             /* enum engine_state */
+	uint32_t places;         /* as the engine tells; 0: it does not */
 	const struct engine_models *models;
 	const struct target_conf *conf; /* NULL: discovered */
 };

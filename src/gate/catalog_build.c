@@ -3,6 +3,7 @@
  * A model's places are, where the settings name targets for it, those and no others; else every target that lists a model of that public name.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "gate/registry.h"
@@ -55,6 +56,13 @@ static void set_address(struct catalog_target *t, struct arena *a, const struct 
 	t->host_line = arena_printf(a, "host: %.*s\r\n", STR_ARG(url->authority));
 }
 
+static void set_state(struct target_state *s, const struct catalog_engine *e)
+{
+	uint32_t before = atomic_exchange_explicit(&s->up, e->up, memory_order_relaxed);
+	if (e->up == ENGINE_UP && before != ENGINE_UP)
+		health_seen_up(&s->health, clock_mono_us() / 1000);
+}
+
 /* False: the URL of a discovered engine cannot be read (never for a configured one). */
 static bool add_target(struct builder *b, const struct catalog_engine *e)
 {
@@ -65,12 +73,15 @@ static bool add_target(struct builder *b, const struct catalog_engine *e)
 	if (url_parse(e->url, &url) != NULL)
 		return false;
 	t->state = registry_target(b->registry, e->name);
-	atomic_store_explicit(&t->state->up, e->up, memory_order_relaxed);
+	set_state(t->state, e);
 	t->name = arena_dup(&c->arena, e->name);
 	t->kind = kind;
 	t->operations = engines[kind].operations;
 	t->timeouts = timeouts_of(b, e->conf);
 	t->max_concurrency = e->conf ? (uint32_t)e->conf->max_concurrency : 0;
+	t->weight = e->conf ? (uint32_t)e->conf->weight : 100;
+	t->drain = e->conf && e->conf->drain;
+	atomic_store_explicit(&t->state->places.limit, t->max_concurrency ? t->max_concurrency : e->places, memory_order_relaxed);
 	set_address(t, &c->arena, &url, e->conf);
 	if (e->conf)
 		secret_set(&t->secret, secret_view(&e->conf->secret));
@@ -234,7 +245,7 @@ static void finish_models(struct builder *b)
 		struct catalog_model *m = &c->models[c->model_count];
 		if (d->count == 0)
 			continue;
-		*m = (struct catalog_model){.name = d->name, .json = model_json(b, d), .places = d->places, .place_count = d->count, .context = d->context};
+		*m = (struct catalog_model){.name = d->name, .id = registry_model(b->registry, d->name), .json = model_json(b, d), .places = d->places, .place_count = d->count, .context = d->context};
 		for (uint32_t k = 0; k < d->count; k++)
 			m->operations |= d->places[k].target->operations;
 		if (c->model_count++)
@@ -299,6 +310,9 @@ static void copy_settings(struct catalog *c, const struct settings *s)
 		c->guard &= s->listen.items[i].loopback;
 	c->attempts = (uint32_t)s->attempts;
 	c->heartbeat_ms = s->timeouts.heartbeat_ms;
+	c->breaker = s->routing.breaker;
+	c->queue_wait_ms = s->queue.max_wait_ms;
+	c->queue_beat_ms = s->queue.heartbeat_after_ms;
 	c->max_body = s->ceilings.max_body;
 	c->client_idle_ms = s->timeouts.client_idle_ms;
 }

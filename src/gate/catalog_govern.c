@@ -74,6 +74,10 @@ static struct scope *govern_scope(struct books *books, struct str pattern, const
 
 static void set_models(struct catalog *c, const struct settings *s)
 {
+	for (uint32_t i = 0; i < c->model_count; i++) {
+		c->models[i].strategy = s->routing.strategy;
+		c->models[i].affinity = s->routing.affinity;
+	}
 	for (size_t i = 0; i < s->model_count; i++) {
 		struct catalog_model *m = table_get(&c->names, s->models[i].name);
 		if (!m)
@@ -81,6 +85,10 @@ static void set_models(struct catalog *c, const struct settings *s)
 		struct limits l = settings_limits(&s->models[i].limits);
 		m->scope = govern_scope(c->books, m->name, &l);
 		m->max_output = s->models[i].max_output;
+		m->strategy = s->models[i].strategy;
+		m->affinity = s->models[i].affinity;
+		if (s->models[i].context)
+			m->context = s->models[i].context;
 	}
 }
 

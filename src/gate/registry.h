@@ -11,6 +11,8 @@ struct target_state *registry_target(struct registry *r, struct str name);
 /* The id of that pair in the metrics. */
 uint32_t registry_series(struct registry *r, struct str target, struct str model);
 
+/* The id of the model of that name; from 1. */
+uint32_t registry_model(struct registry *r, struct str name);
 /* What was learned of the pair with that id. */
 struct learned *registry_learned(struct registry *r, uint32_t series);
 

@@ -143,6 +143,7 @@ struct target_conf {
 struct routing_conf {
 	int strategy;  /* enum strategy (gate/choose.h) */
 	bool affinity; /* what shares a long beginning goes to where that is cached */
+	bool breaker;  /* a target that fails again and again is left alone for a while */
 };
 
 /* Requests that wait for a place. */

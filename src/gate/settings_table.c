@@ -261,6 +261,9 @@ static const struct field routing_fields[] = {
 	{"affinity", FIELD_BOOL, AT(routing_conf, affinity), .standard = "on",
 	 .help = "Requests that share a long beginning go to the target that has it in its cache, as long as that one is not much busier than the "
 		 "others."},
+	{"breaker", FIELD_BOOL, AT(routing_conf, breaker), .standard = "on",
+	 .help = "A target that fails again and again, or refuses its secret, is left alone for a while, and then asked by one request at a time until it is well. `off`: "
+		 "every request may try it."},
 };
 static const struct field_table routing_table = FIELD_TABLE(routing_fields, struct routing_conf);
 

@@ -51,6 +51,7 @@ static void learn(struct request *r)
 		return;
 	if (r->events >= 8)
 		teach(&l->tokens_per_event, r->usage.output * 256 / (int64_t)r->events);
+	pace_done(&l->pace, r->first_us ? r->first_us - r->sent_us : 0, r->ended_us - r->sent_us, r->usage.output, request_attempt(r)->others);
 	uint32_t old = look(&l->tokens_per_second, 0);
 	int64_t rate = r->usage.output * 1000000 / (took_us > 0 ? took_us : 1), slower = (int64_t)old * 63 / 64;
 	if (rate > slower) /* the fastest counts, and is forgotten slowly */
@@ -230,5 +231,8 @@ void request_book(struct request *r, size_t more)
 		flags |= price(r);
 	if (r->granted && r->claim.count)
 		books_settle(r->catalog->books, &r->claim, r->used.input + r->used.output, r->used.cost, r->ended_us);
+	if (r->used.source != SOURCE_NONE) /* what the queue charged was a guess */
+		queue_charge(r->worker->queue, r->key ? r->key->serial : 0, r->key ? r->key->weight : 100,
+			     r->used.input - (r->charged ? r->input_guess : 0), r->used.output - (r->charged ? r->output_guess : 0));
 	write_settle(r, flags, more);
 }

@@ -12,6 +12,7 @@
 #define LEASE_WAIT_MS     5000 /* for the disk; no policy */
 #define SETTLE_ROOM       320  /* bytes of a SETTLE without the model's name, see book.c */
 #define BYTES_PER_TOKEN   (3 * 256)
+#define LIKELY_OUTPUT     256
 #define SPOKEN_TOKENS     16384 /* of a transcription, which nothing caps */
 
 /* ---- what is asked for ---- */
@@ -93,6 +94,14 @@ static void ask_output(struct request *r, struct ask *ask)
 	ask->output_default = otherwise * choices;
 }
 
+/* Tokens that the answer will most likely have: nobody knows; long caps are rarely used up. */
+static int64_t guess_output(const struct request *r, const struct ask *ask)
+{
+	if (ask->output > 0 && ask->output < LIKELY_OUTPUT)
+		return ask->output;
+	return r->op->counts_output ? LIKELY_OUTPUT : 0;
+}
+
 static struct ask make_ask(struct request *r)
 {
 	r->input_bound = bound_input(r);
@@ -103,6 +112,8 @@ static struct ask make_ask(struct request *r)
 	};
 	ask.input_guess = guess_input(r);
 	ask_output(r, &ask);
+	r->input_guess = ask.input_guess;
+	r->output_guess = guess_output(r, &ask);
 	return ask;
 }
 

@@ -1,4 +1,4 @@
-/* dispatch.c - ROUTE chooses a target, SEND puts the request on a connection; and the callbacks of that connection.
+/* dispatch.c - SEND puts the request on a connection; and the callbacks of that connection.
  *
  * The body goes out in pieces as the upstream takes them, so that a large one is held once.
  *
@@ -11,87 +11,6 @@
 
 #define PIECE (96 * 1024) /* more than STREAM_HIGH: what is not taken at once is told by `drained` */
 #define SMALL_BODY 8192
-#define LOOK_MAX 32        /* places looked at for one choice */
-
-static bool was_tried(const struct request *r, const struct catalog_place *place)
-{
-	for (uint32_t i = 0; i < r->attempt_count; i++)
-		if (r->attempts[i].place->target == place->target)
-			return true;
-	return false;
-}
-
-struct choice {
-	const struct catalog_place *place;
-	uint32_t in_flight;
-	bool down;
-	bool full; /* one was left out for max_concurrency */
-};
-
-static void consider(const struct request *r, struct choice *best, const struct catalog_place *place)
-{
-	const struct catalog_target *t = place->target;
-	uint32_t in_flight = atomic_load_explicit(&t->state->in_flight, memory_order_relaxed);
-	bool down = atomic_load_explicit(&t->state->up, memory_order_relaxed) == ENGINE_DOWN;
-	if (!(t->operations & OP_BIT(r->op->op)) || was_tried(r, place) || (r->key && r->key->local_only && !t->local))
-		return;
-	if (t->max_concurrency && in_flight >= t->max_concurrency) {
-		best->full = true;
-		return;
-	}
-	if (best->place && (down > best->down || (down == best->down && in_flight >= best->in_flight)))
-		return;
-	*best = (struct choice){place, in_flight, down, best->full};
-}
-
-/* Fewest requests in flight, ties in turn; one that is down only where no other is left. */
-static struct choice choose(struct request *r)
-{
-	struct choice best = {0};
-	const struct catalog_model *m = r->model;
-	uint32_t n = m->place_count, turn = n > 1 ? r->worker->turn++ : 0;
-	uint32_t looked = n < LOOK_MAX ? n : LOOK_MAX;
-	for (uint32_t i = 0; i < looked; i++)
-		consider(r, &best, &m->places[(turn + i) % n]);
-	return best;
-}
-
-static bool has_local_place(const struct catalog_model *m)
-{
-	for (uint32_t i = 0; i < m->place_count; i++)
-		if (m->places[i].target->local)
-			return true;
-	return false;
-}
-
-static const struct step *no_target(struct request *r, bool full)
-{
-	if (r->key && r->key->local_only && !has_local_place(r->model))
-		return request_failf(r, ERROR_MODEL_NOT_ALLOWED, "the key '%.*s' is for local models only, and '%.*s' has no local target",
-				     STR_ARG(r->key->name), STR_ARG(r->model->name));
-	if (r->attempt_count > 0 && r->error != ERROR_NONE)
-		return STEP_FAIL; /* the last attempt's error says more */
-	if (full) {
-		r->retry_after_ms = 1000;
-		return request_failf(r, ERROR_OVERLOADED, "all targets of the model '%.*s' are busy", STR_ARG(r->model->name));
-	}
-	r->retry_after_ms = 5000;
-	return request_failf(r, ERROR_NO_TARGET, "no target of the model '%.*s' can be reached", STR_ARG(r->model->name));
-}
-
-const struct step *step_route(struct request *r)
-{
-	struct choice c = choose(r);
-	if (!c.place)
-		return no_target(r, c.full);
-	if (r->attempt_count > 0)
-		count(&r->worker->metrics.retries);
-	r->attempts[r->attempt_count++] = (struct attempt){.place = c.place};
-	atomic_fetch_add_explicit(&c.place->target->state->in_flight, 1, memory_order_relaxed);
-	r->counted = true;
-	count(&request_series(r)->attempts);
-	return STEP_SEND;
-}
 
 /* ---- the request as the engine gets it ---- */
 

@@ -24,6 +24,21 @@ static void take_failure(struct request *r, const struct failure *f)
 		r->retry_after_ms = 1000;
 }
 
+static enum health_outcome outcome_of(enum error e)
+{
+	switch (e) {
+	case ERROR_UPSTREAM_AUTH:
+		return HEALTH_DENIED;
+	case ERROR_RATE_LIMIT_EXCEEDED:
+	case ERROR_OVERLOADED:
+		return HEALTH_BUSY;
+	case ERROR_UPSTREAM_ERROR:
+		return HEALTH_BAD;
+	default:
+		return HEALTH_GOOD; /* the client's own doing */
+	}
+}
+
 static const struct step *engine_error(struct request *r)
 {
 	struct failure f;
@@ -33,6 +48,7 @@ static const struct step *engine_error(struct request *r)
 	take_failure(r, &f);
 	count(&request_series(r)->attempts_failed);
 	request_attempt(r)->error = r->error;
+	request_attempt(r)->outcome = outcome_of(r->error);
 	request_end_attempt(r, false);
 	buf_clear(&r->hold);
 	bool other = f.error != ERROR_MODEL_NOT_FOUND || r->model->place_count > 1;
@@ -82,7 +98,8 @@ static struct str retry_fields(struct request *r)
 		return STR("x-should-retry: false\r\n"); /* SDKs would try a 429 or a 503 again */
 	if (r->error == ERROR_INVALID_API_KEY)
 		return STR("www-authenticate: Bearer\r\n");
-	if (r->retry_after_ms < 0 || (!error_rows[r->error].elsewhere && r->error != ERROR_LEDGER_UNAVAILABLE))
+	bool helps = error_rows[r->error].elsewhere || r->error == ERROR_LEDGER_UNAVAILABLE || r->error == ERROR_QUEUE_FULL || r->error == ERROR_QUEUE_TIMEOUT;
+	if (r->retry_after_ms < 0 || !helps)
 		return STR_NONE;
 	return arena_printf(&r->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n", (long long)((r->retry_after_ms + 999) / 1000),
 			    (long long)r->retry_after_ms);

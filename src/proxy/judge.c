@@ -29,6 +29,7 @@ static enum error error_of(enum upstream_failure how)
 const struct step *judge_elsewhere(struct request *r, const struct step *failed)
 {
 	count(&request_series(r)->attempts_failed);
+	request_attempt(r)->outcome = HEALTH_BAD;
 	if (r->streaming)
 		count_down(&request_series(r)->streams);
 	r->streaming = false;
@@ -155,6 +156,7 @@ static const struct step *judge(struct request *r, const struct http_head *h)
 {
 	r->upstream_status = h->status;
 	r->progress_ms = loop_now_ms(&r->worker->loop);
+	request_attempt(r)->outcome = HEALTH_GOOD;
 	if (h->status >= 200 && h->status < 300)
 		return take(r, h);
 	if (h->status < 400)

@@ -54,14 +54,19 @@ static bool commit(struct request *r, int64_t length, struct str data)
 void relay_heartbeat(struct request *r)
 {
 	char beat[] = ": keep-alive\n\n";
+	relay_comment(r, beat, sizeof(beat) - 1);
+}
+
+void relay_comment(struct request *r, char *text, size_t len)
+{
 	enum relay_mode mode = r->mode;
 	r->mode = RELAY_EVENTS;
 	if (!r->committed)
-		begin_answer(r, -1, str_from(beat));
+		begin_answer(r, -1, str_of(text, len));
 	else
-		http_respond_body(r->conn, beat, sizeof(beat) - 1, false);
+		http_respond_body(r->conn, text, len, false);
 	r->mode = mode;
-	if (r->part_next == r->part_count) /* else the upstream is still to get the rest */
+	if (r->attempt_count && r->part_next == r->part_count) /* else a target is still to get it */
 		http_release_input(r->conn);
 }
 
@@ -216,6 +221,7 @@ static const struct step *broken(struct request *r)
 	if (r->mode == RELAY_ERROR)
 		return STEP_FAIL;
 	count(&request_series(r)->streams_broken);
+	a->outcome = HEALTH_BAD;
 	const struct step *failed =
 		request_failf(r, r->failure == UPSTREAM_BAD ? ERROR_UPSTREAM_INVALID : ERROR_UPSTREAM_DISCONNECT,
 			      "target '%.*s': %s", STR_ARG(a->place->target->name), r->why);

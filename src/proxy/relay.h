@@ -10,5 +10,7 @@
 void relay_begin(struct request *r);
 /* A comment to a client that waits for its first event; begins the answer if need be. */
 void relay_heartbeat(struct request *r);
+/* The same with a comment of one's own; writable, ends with a blank line. */
+void relay_comment(struct request *r, char *text, size_t len);
 
 #endif

@@ -27,6 +27,7 @@ static void first_event(struct request *r)
 {
 	r->first_us = clock_mono_us();
 	histogram_add(&request_series(r)->first_token, r->first_us - r->sent_us);
+	pace_first(&request_attempt(r)->place->learned->pace, r->first_us - r->sent_us, r->input_guess, request_attempt(r)->others);
 }
 
 static void keep(struct batch *b, struct str event)
@@ -137,6 +138,7 @@ static const struct step *end_broken(struct request *r, enum error e, const char
 {
 	struct attempt *a = request_attempt(r);
 	count(&request_series(r)->streams_broken);
+	a->outcome = HEALTH_BAD;
 	const struct step *failed = request_failf(r, e, "target '%.*s' %s", STR_ARG(a->place->target->name), what);
 	return r->committed ? failed : judge_elsewhere(r, failed);
 }

@@ -44,6 +44,7 @@ static const struct step *checked(struct request *r)
 		return STEP_SETTLE;
 	}
 	if (r->stopped && r->step != STEP_SETTLE && r->step != STEP_FAIL) {
+		route_leave_queue(r);
 		r->cut = r->upstream && r->part_next == r->part_count;
 		request_end_attempt(r, true);
 		return request_fail(r, ERROR_REQUEST_STOPPED, STR("the operator stopped this request"));
@@ -104,7 +105,7 @@ bool request_may_retry(const struct request *r)
 
 int64_t request_queue_ms(const struct request *r)
 {
-	return r->claim_us / 1000;
+	return (r->claim_us + r->queue_us) / 1000;
 }
 
 struct series *request_series(struct request *r)
@@ -122,8 +123,13 @@ void request_end_attempt(struct request *r, bool spoil)
 		upstream_put(r->upstream);
 		r->upstream = NULL;
 	}
+	if (a && !a->reported && r->catalog->breaker) {
+		a->reported = true;
+		health_report(&a->place->target->state->health, a->outcome, a->probe, r->retry_after_ms > 0 ? r->retry_after_ms : 0, loop_now_ms(&r->worker->loop),
+			      r->worker->turn * 2654435761u);
+	}
 	if (r->counted)
-		atomic_fetch_sub_explicit(&a->place->target->state->in_flight, 1, memory_order_relaxed);
+		queue_give_back(r->worker->queue, &a->place->target->state->places, loop_now_ms(&r->worker->loop));
 	r->counted = false;
 	r->upstream_failed = r->ended = r->data_last = false;
 	r->answer = NULL;

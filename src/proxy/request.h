@@ -20,7 +20,8 @@
 	X(auth, AUTH)     /* intake.c: may this be asked here at all, and with which key */ \
 	X(admit, ADMIT)   /* intake.c: what is asked; Valet's own answers */ \
 	X(claim, CLAIM)   /* claim.c: limits and budgets; the first record in the journal */ \
-	X(route, ROUTE)   /* dispatch.c: the next target */ \
+	X(route, ROUTE)   /* route.c: the next target */ \
+	X(queue, QUEUE)   /* route.c: a place there */ \
 	X(send, SEND)     /* dispatch.c: a connection, and the request on it */ \
 	X(head, HEAD)     /* judge.c: take the answer, try elsewhere, or give up */ \
 	X(relay, RELAY)   /* relay.c: the answer goes to the client as it comes */ \
@@ -62,6 +63,10 @@ struct attempt {
 	const struct catalog_place *place;
 	enum error error;
 	bool refreshed; /* a kept connection had ended; a fresh one was taken for the same attempt */
+	bool probe;     /* of a target whose breaker is half open */
+	bool reported;  /* health knows how it ended */
+	uint32_t others; /* requests in flight there when it was sent */
+	enum health_outcome outcome;
 };
 
 struct request {
@@ -104,13 +109,24 @@ struct request {
 	struct str path_rest;         /* of /models/{id} */
 	struct str origin;            /* of a browser; empty otherwise */
 
+	/* its way to a place */
+	struct ticket *ticket;        /* while it waits */
+	struct places *given;         /* by a grant; consumed by QUEUE */
+	uint64_t *prefix;             /* hashes of the prompt's beginning, in the arena; NULL: not made */
+	uint32_t prefix_count;
+	uint32_t turn;
+	int64_t input_guess, output_guess; /* tokens, most likely */
+	int64_t queue_began_ms, queue_until_ms, queue_beat_ms;
+	int64_t queue_us;             /* time spent in QUEUE */
+	bool charged;                 /* the queue has charged the guesses already */
+
 	/* attempts */
 	struct attempt attempts[ATTEMPTS_MAX];
 	uint32_t attempt_count;
 	struct upstream *upstream;    /* of the current attempt; NULL between */
 	struct iovec parts[BODY_PARTS + 1]; /* what is still to be sent of head and body */
 	int part_count, part_next;
-	bool counted;                 /* target_state.in_flight includes us */
+	bool counted;                 /* a place at the target is ours */
 
 	/* what happened; noted by callbacks, consumed by steps */
 	const struct http_head *answer; /* valid inside one run */
@@ -183,6 +199,8 @@ void request_on_timer(struct timer *t);                       /* dispatch.c */
 void request_book(struct request *r, size_t more);
 /* claim.c: CLAIM does not wait any more. */
 void claim_stop_waiting(struct request *r);
+/* route.c: gives up its ticket, or the place that it was given and has not used. */
+void route_leave_queue(struct request *r);
 /* Milliseconds that it waited before it went to a target. */
 int64_t request_queue_ms(const struct request *r);
 

@@ -180,6 +180,7 @@ const struct step *step_settle(struct request *r)
 {
 	request_book(r, 0);
 	int64_t now_us = r->ended_us;
+	route_leave_queue(r);
 	request_end_attempt(r, r->error != ERROR_NONE);
 	timer_stop(&r->timer);
 	claim_stop_waiting(r);

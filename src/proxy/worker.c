@@ -214,6 +214,34 @@ void worker_wake(struct worker *w)
 		mailbox_post(&w->loop, &w->woken);
 }
 
+struct grant {
+	struct message message;
+	struct worker *worker;
+	struct ticket *ticket;
+};
+
+static void receive_grant(struct message *m)
+{
+	struct grant *g = CONTAINER_OF(m, struct grant, message);
+	struct request *r = queue_owner(g->ticket);
+	struct places *p = queue_receive(g->worker->queue, g->ticket, loop_now_ms(&g->worker->loop));
+	free(g);
+	if (!p) /* it had left the line */
+		return;
+	r->ticket = NULL;
+	r->given = p;
+	request_run(r);
+}
+
+void worker_granted(struct worker *w, struct ticket *t)
+{
+	struct grant *g = mem_zero(sizeof(*g));
+	g->message.receive = receive_grant;
+	g->worker = w;
+	g->ticket = t;
+	mailbox_post(&w->loop, &g->message);
+}
+
 struct order {
 	struct message message;
 	struct worker *worker;

@@ -13,6 +13,7 @@
 #include "net/stream.h"
 
 #define WORKER_LISTENERS 8
+#define WORKER_TURNS     256
 #define WORKER_FIELDS    (2 * HTTP_MAX_HEAD + 16 * 1024) /* bytes of the buffer in which heads are written */
 
 struct request;
@@ -40,9 +41,13 @@ struct worker {
 	struct list waiting;        /* those in CLAIM that wait for others to give something back */
 	struct ledger *ledger;      /* NULL: nothing is written down */
 	struct lane *lane;          /* of its journal: this worker's */
+	struct queue *queue;        /* of all workers */
+	struct prefixes *prefixes;  /* of all workers; NULL: no affinity */
 	struct message woken;       /* posted by worker_wake() */
 	_Atomic bool wake_posted;
-	uint32_t turn;              /* ties between targets are broken in turn */
+	uint32_t turn;              /* counts requests */
+	uint32_t turns[WORKER_TURNS]; /* of a model, by its id: ties between targets are broken in turn */
+	uint64_t prefix_seed;       /* the same for all workers */
 	uint64_t id_state[2];       /* of request ids */
 	char hostname[256];         /* this machine's */
 	char *fields;               /* WORKER_FIELDS bytes; valid inside one call */
@@ -70,6 +75,8 @@ void worker_stop(struct worker *w);                               /* any thread:
 void worker_give_metrics(struct worker *w, const char *request_id, struct str text); /* any thread; copies */
 /* Any thread: something was given back that a waiting request may want. */
 void worker_wake(struct worker *w);
+/* Any thread: a ticket of this worker's was given a place. */
+void worker_granted(struct worker *w, struct ticket *t);
 /* Any thread: `give` is called on the worker's thread with a JSON object for each request that is under way, separated by commas. */
 void worker_list(struct worker *w, void (*give)(void *user, struct str rows), void *user);
 /* Any thread: stops the request of that id ("req_…") if it is this worker's; `done` is called on the worker's thread. */

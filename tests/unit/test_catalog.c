@@ -76,7 +76,7 @@ static struct catalog_engine *engine(const char *name, enum engine_kind kind, co
 {
 	struct catalog_engine *e = &list[engine_count++];
 	*e = (struct catalog_engine){
-		str_from(name), STR("http://gpu:8000"), kind, 2, models_of(ids), NULL};
+		str_from(name), STR("http://gpu:8000"), kind, 2, 0, models_of(ids), NULL};
 	for (size_t i = 0; i < settings->target_count; i++)
 		if (str_eq(settings->targets[i].name, e->name)) {
 			e->conf = &settings->targets[i];
@@ -328,7 +328,7 @@ static void test_states_live_on(void **state)
 	struct target_state *a = first->targets[0].state, *b = first->targets[1].state;
 	assert_true(a != b && a->index != b->index && (uintptr_t)a % 64 == 0);
 	assert_string_equal(b->name, "b");
-	atomic_store(&b->in_flight, 7);
+	atomic_store(&b->places.taken, 7);
 	uint32_t series = catalog_model(first, STR("n"))->places[0].series;
 	engine_count = 0;
 	engine("c", ENGINE_VLLM, "m");
@@ -336,7 +336,7 @@ static void test_states_live_on(void **state)
 	struct catalog *second = build();
 	assert_ptr_equal(second->targets[1].state, b);
 	assert_true(second->targets[0].state != a);
-	assert_int_equal(atomic_load(&b->in_flight), 7);
+	assert_int_equal(atomic_load(&b->places.taken), 7);
 	assert_int_equal(atomic_load(&b->up), 3);
 	assert_int_equal(catalog_model(second, STR("n"))->places[0].series, series);
 	engine_count = 0;
