@@ -323,6 +323,7 @@ void *ledger_run_storage(void *ledger)
 	struct ledger *l = ledger;
 	struct ledger_call *calls;
 	thread_name("storage");
+	thread_stand_back();
 	while (wait_for_work(l, &calls)) {
 		if (calls || l->drop_due || ledger_left(l) > 0)
 			feed_all(l, INT64_MAX);
