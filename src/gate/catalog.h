@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "base/table.h"
+#include "dialect/cloud.h"
 #include "dialect/engine.h"
 #include "gate/choose.h"
 #include "gate/health.h"
@@ -58,6 +59,7 @@ struct catalog_target {
 	uint32_t weight;
 	bool drain;              /* maintenance: gets no new requests */
 	bool local;              /* on this network, not a cloud */
+	enum cloud cloud;        /* whose quirks it has; CLOUD_NONE: an engine, or any server that speaks the same API */
 };
 
 /* One place where a model is served. */
@@ -75,6 +77,7 @@ struct catalog_model {
 	uint32_t id;             /* by name, as long as the registry lives; from 1 */
 	enum strategy strategy;
 	bool affinity;
+	bool local_only;         /* never leaves for a cloud */
 	struct str json;         /* its object for /v1/models */
 	struct catalog_place *places;
 	uint32_t place_count;

@@ -81,6 +81,7 @@ static bool add_target(struct builder *b, const struct catalog_engine *e)
 	t->max_concurrency = e->conf ? (uint32_t)e->conf->max_concurrency : 0;
 	t->weight = e->conf ? (uint32_t)e->conf->weight : 100;
 	t->drain = e->conf && e->conf->drain;
+	t->cloud = e->conf ? target_cloud(e->conf) : CLOUD_NONE;
 	atomic_store_explicit(&t->state->places.limit, t->max_concurrency ? t->max_concurrency : e->places, memory_order_relaxed);
 	set_address(t, &c->arena, &url, e->conf);
 	if (e->conf)

@@ -87,6 +87,7 @@ static void set_models(struct catalog *c, const struct settings *s)
 		m->max_output = s->models[i].max_output;
 		m->strategy = s->models[i].strategy;
 		m->affinity = s->models[i].affinity;
+		m->local_only = s->models[i].local_only;
 		if (s->models[i].context)
 			m->context = s->models[i].context;
 	}

@@ -128,12 +128,27 @@ static void plan_times(struct request *r, const struct catalog_target *t)
 	timer_start(&r->worker->loop, &r->timer, first - now_ms);
 }
 
-static void begin_sending(struct request *r, struct origin *o, const struct catalog_place *place, bool fresh)
+/* The body as the target takes it, in r->parts from 1 on: how many; 0: it cannot be said there, and `why` says why. */
+static int write_body(struct request *r, const struct catalog_place *place, size_t *length, struct buf *why)
+{
+	struct body_changes changes = {place->model, r->hide_usage, r->output_cap};
+	struct buf body;
+	if (place->target->cloud == CLOUD_NONE || r->facts.form)
+		return body_parts(&r->facts, r->conn->body, &changes, &r->arena, r->parts + 1, length);
+	buf_init(&body, 3 * r->conn->body.len + place->model.len + 512);
+	bool fine = cloud_body(place->target->cloud, r->op, r->conn->body, &changes, &r->arena, &body, why);
+	if (fine) {
+		struct str copy = arena_dup(&r->arena, buf_str(&body)); /* outlives the client's bytes */
+		r->parts[1] = (struct iovec){(char *)copy.ptr, copy.len};
+		*length = copy.len;
+	}
+	buf_release(&body);
+	return fine;
+}
+
+static void begin_sending(struct request *r, struct origin *o, const struct catalog_place *place, int n, size_t length, bool fresh)
 {
 	struct buf head;
-	size_t length;
-	struct body_changes changes = {place->model, r->hide_usage, r->output_cap};
-	int n = body_parts(&r->facts, r->conn->body, &changes, &r->arena, r->parts + 1, &length);
 	buf_init(&head, 2 * HTTP_MAX_HEAD);
 	head.ptr = r->worker->fields; /* borrowed: a head always fits, see WORKER_FIELDS */
 	head.cap = head.max = WORKER_FIELDS;
@@ -152,6 +167,16 @@ static void begin_sending(struct request *r, struct origin *o, const struct cata
 	assert(r->part_next > 0); /* nothing of the head may be left in the borrowed buffer */
 }
 
+/* A cloud that has no words for what is asked: another target may have. */
+static const struct step *not_said_there(struct request *r, const struct buf *why)
+{
+	const struct step *failed = request_failf(r, ERROR_UPSTREAM_REFUSED_REQUEST, "target '%.*s': %.*s", STR_ARG(request_attempt(r)->place->target->name),
+						  STR_ARG(buf_str(why)));
+	request_attempt(r)->error = r->error;
+	request_end_attempt(r, false);
+	return request_may_retry(r) ? STEP_ROUTE : failed;
+}
+
 const struct step *step_send(struct request *r)
 {
 	struct attempt *a = request_attempt(r);
@@ -166,9 +191,18 @@ const struct step *step_send(struct request *r)
 	}
 	o->connect_ms = t->timeouts.connect_ms;
 	r->hide_usage = r->facts.stream && r->facts.usage.at != NULL;
-	r->rename = !str_eq(a->place->model, r->facts.model);
+	r->cloud = t->cloud == CLOUD_NONE ? NULL : arena_zero(&r->arena, sizeof(*r->cloud));
+	r->rename = r->cloud || !str_eq(a->place->model, r->facts.model);
+	size_t length;
+	struct buf text;
+	buf_init(&text, 1024);
+	int n = write_body(r, a->place, &length, &text);
+	const struct step *next = n ? STEP_HEAD : not_said_there(r, &text);
+	buf_release(&text);
+	if (n == 0)
+		return next;
 	plan_times(r, t);
-	begin_sending(r, o, a->place, a->refreshed);
+	begin_sending(r, o, a->place, n, length, a->refreshed);
 	return STEP_HEAD;
 }
 

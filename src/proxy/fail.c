@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
-#include "dialect/failure.h"
+#include "dialect/cloud.h"
 #include "proxy/judge.h"
 #include "proxy/worker.h"
 
@@ -13,7 +13,9 @@ static void take_failure(struct request *r, const struct failure *f)
 	struct attempt *a = request_attempt(r);
 	struct str name = a->place->target->name;
 	request_fail(r, f->error, f->message);
-	if (f->error == ERROR_UPSTREAM_AUTH)
+	if (f->error == ERROR_UPSTREAM_AUTH && f->billing)
+		r->error_message = arena_printf(&r->arena, "the account at target '%.*s' has no credit left", STR_ARG(name));
+	else if (f->error == ERROR_UPSTREAM_AUTH)
 		r->error_message = arena_printf(&r->arena, "target '%.*s' does not accept the secret configured for it", STR_ARG(name));
 	else if (f->message.len == 0)
 		r->error_message = arena_printf(&r->arena, "target '%.*s' answered with status %d", STR_ARG(name), r->upstream_status);
@@ -42,7 +44,9 @@ static enum health_outcome outcome_of(enum error e)
 static const struct step *engine_error(struct request *r)
 {
 	struct failure f;
-	failure_read(r->upstream_status, buf_str(&r->hold), &r->arena, &f);
+	cloud_failure(request_attempt(r)->place->target->cloud, r->upstream_status, buf_str(&r->hold), &r->arena, &f);
+	if (r->retry_after_ms < 0 && f.retry_ms > 0)
+		r->retry_after_ms = f.retry_ms < 60000 ? f.retry_ms : 60000;
 	r->mode = RELAY_RAW;
 	r->upstream_status = 0;
 	take_failure(r, &f);

@@ -264,6 +264,8 @@ static const struct step *admit_routed(struct request *r)
 		return no_such_model(r, r->facts.model);
 	if (!may_use(r, r->model, r->facts.model))
 		return not_allowed(r, r->facts.model);
+	r->local_only = (r->key && r->key->local_only) || r->model->local_only ||
+			str_eq(http_head_get(r->conn->head, STR("x-valet-local-only")), STR("1"));
 	if (!(r->model->operations & OP_BIT(r->op->op)))
 		return request_failf(r, ERROR_UNSUPPORTED_OPERATION, "no engine that has the model '%.*s' serves /v1%s",
 				     STR_ARG(r->model->name), r->op->path);

@@ -153,16 +153,33 @@ static const struct step *finish_renamed(struct request *r, struct str body, str
 	return next;
 }
 
+/* A cloud's answer in OpenAI's words; in the arena where anything had to change. */
+static struct str in_our_words(struct request *r, struct str body)
+{
+	struct buf out;
+	if (!r->cloud)
+		return body;
+	buf_init(&out, 2 * body.len + 4096);
+	if (cloud_whole(request_attempt(r)->place->target->cloud, body, &out) && !out.over)
+		body = arena_dup(&r->arena, buf_str(&out));
+	buf_release(&out);
+	return body;
+}
+
 static const struct step *finish_whole(struct request *r, char *data, size_t len)
 {
-	struct str model;
+	struct str model, said = in_our_words(r, str_of(data, len));
 	bool error = false;
+	data = (char *)said.ptr;
+	len = said.len;
 	if (!tap_whole(str_of(data, len), &r->usage, &model, &error))
 		return answer_invalid(r, "answered with invalid JSON");
 	if (error) { /* some say 200 and mean an error */
 		r->upstream_status = ERROR_STATUS_IN_BODY;
-		if (r->hold.len == 0)
+		if (r->hold.len == 0 || data != r->hold.ptr) {
+			buf_clear(&r->hold);
 			buf_add(&r->hold, data, len);
+		}
 		return STEP_FAIL;
 	}
 	if (r->rename && model.ptr)

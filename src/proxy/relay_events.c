@@ -57,8 +57,26 @@ static void keep_renamed(struct request *r, struct batch *b, struct str event)
 	}
 }
 
+/* An event of a cloud, in OpenAI's words. */
+static void take_event(struct request *r, struct batch *b, struct str event);
+
+static void take_cloud_event(struct request *r, struct batch *b, struct str event)
+{
+	struct buf out;
+	buf_init(&out, 4 * EVENT_MAX);
+	struct cloud_stream *state = r->cloud;
+	r->cloud = NULL; /* what it wrote is OpenAI's */
+	take_event(r, b, cloud_event(request_attempt(r)->place->target->cloud, state, event, &r->arena, &out) ? buf_str(&out) : event);
+	r->cloud = state;
+	buf_release(&out);
+}
+
 static void take_event(struct request *r, struct batch *b, struct str event)
 {
+	if (r->cloud) {
+		take_cloud_event(r, b, event);
+		return;
+	}
 	unsigned marks = tap_event(event, &r->usage);
 	r->mid_event = false;
 	if (marks & TAP_DATA) {

@@ -101,6 +101,7 @@ struct request {
 	bool stopped;                 /* by the operator */
 	bool cut;                     /* and the target was at work on it */
 	bool budgeted;                /* a budget covers it */
+	bool local_only;              /* may not leave for a cloud: its key, its model or the request itself says so */
 
 	/* what is asked */
 	struct body_facts facts;
@@ -143,7 +144,8 @@ struct request {
 	bool committed;               /* bytes have gone to the client */
 	bool as_events;               /* the head that it has got is a stream's */
 	bool streaming;               /* counted in the gauge of streams */
-	bool rename;                  /* the engine calls the model otherwise than the client */
+	bool rename;                  /* events and answers are written anew: the model has another name there, or it is a cloud with quirks */
+	struct cloud_stream *cloud;   /* of an answer of such a cloud; NULL: none */
 	bool hide_usage;              /* the usage chunk is ours, not the client's */
 	bool saw_finish, saw_done, saw_error;
 	bool watching;                /* the timer looks at the body's progress */

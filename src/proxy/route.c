@@ -34,7 +34,7 @@ static bool was_tried(const struct request *r, const struct catalog_place *place
 static bool is_allowed(const struct request *r, const struct catalog_place *place)
 {
 	const struct catalog_target *t = place->target;
-	return (t->operations & OP_BIT(r->op->op)) && !(r->key && r->key->local_only && !t->local) && !t->drain;
+	return (t->operations & OP_BIT(r->op->op)) && (t->local || !r->local_only) && !t->drain;
 }
 
 static void add_candidate(const struct request *r, struct view *v, const struct catalog_place *place, int64_t now_ms)
@@ -119,9 +119,9 @@ static bool may_ask_again(struct request *r, const struct view *v)
 
 static const struct step *no_target(struct request *r)
 {
-	if (r->key && r->key->local_only && !has_local_place(r->model))
-		return request_failf(r, ERROR_MODEL_NOT_ALLOWED, "the key '%.*s' is for local models only, and '%.*s' has no local target",
-				     STR_ARG(r->key->name), STR_ARG(r->model->name));
+	if (r->local_only && !has_local_place(r->model))
+		return request_failf(r, ERROR_MODEL_NOT_ALLOWED, "this request may only go to a local target (its %s says so), and the model '%.*s' has none",
+				     r->key && r->key->local_only ? "key" : r->model->local_only ? "model" : "x-valet-local-only", STR_ARG(r->model->name));
 	if (r->attempt_count > 0 && r->error != ERROR_NONE)
 		return STEP_FAIL; /* the last attempt's error says more */
 	r->retry_after_ms = 5000;
