@@ -22,6 +22,7 @@
 	X(COUNTER, client_closed, "valet_client_closed_total", "Requests whose client left before the answer was complete.") \
 	X(COUNTER, retries, "valet_retries_total", "Attempts after the first one of a request.") \
 	X(COUNTER, reconnects, "valet_reconnects_total", "Kept connections that had ended and were replaced within a request.") \
+	X(COUNTER, overflows, "valet_overflows_total", "Requests that went beyond the targets of their model, by policy.") \
 	X(COUNTER, keys_refused, "valet_keys_refused_total", "Requests without a good key.") \
 	X(COUNTER, records_lost, "valet_records_lost_total", "Requests whose record found no room in the journal.") \
 	X(COUNTER, bytes_in, "valet_request_bytes_total", "Bytes of bodies read from clients.") \

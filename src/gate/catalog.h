@@ -87,6 +87,12 @@ struct catalog_model {
 	struct price dearest;    /* of all its places, each part by itself; known false: a place has none */
 	struct price reference;  /* of a comparable model in the cloud */
 	struct scope *scope;     /* NULL: no limits of its own */
+	/* beyond its places, by policy */
+	struct catalog_place *overflow;
+	uint32_t overflow_count, overflow_when; /* when: enum overflow_when */
+	int64_t overflow_wait_ms;
+	enum overflow_order overflow_order;
+	struct scope *overflow_scope; /* what all of it may cost; NULL: no budget */
 };
 
 struct catalog {
@@ -108,6 +114,7 @@ struct catalog {
 	struct keyring *keys;    /* one reference; NULL: there are none */
 	struct books *books;     /* NULL: nothing is limited (tests) */
 	struct scope *gateway;   /* NULL: no limits of its own */
+	struct scope *overflow_scope; /* of the overflow of all models; NULL: no budget */
 	bool keys_needed;        /* a request without a good key is refused */
 	uint32_t attempts;
 	int64_t heartbeat_ms, max_body, client_idle_ms;

@@ -282,6 +282,52 @@ static void add_aliases(struct builder *b)
 	}
 }
 
+/* ---- overflow ---- */
+
+static bool serves(const struct catalog_model *m, const struct catalog_target *t)
+{
+	for (uint32_t i = 0; i < m->place_count; i++)
+		if (m->places[i].target == t)
+			return true;
+	return false;
+}
+
+static void add_overflow_place(struct builder *b, struct catalog_model *m, const struct model_target *to)
+{
+	const struct catalog_target *t = target_named(b->catalog, to->target);
+	struct str model = to->model.len ? to->model : m->name;
+	if (!t || serves(m, t))
+		return;
+	uint32_t series = registry_series(b->registry, t->name, m->name);
+	m->overflow[m->overflow_count++] = (struct catalog_place){
+		.lines = place_lines(b, t, m->name), .target = t, .model = arena_dup(&b->catalog->arena, model), .series = series,
+		.learned = registry_learned(b->registry, series),
+	};
+}
+
+static void set_overflow(struct builder *b, struct catalog_model *m, const struct overflow_conf *conf)
+{
+	m->overflow = arena_alloc(&b->catalog->arena, (conf->place_count + 1) * sizeof(*m->overflow));
+	m->overflow_count = 0;
+	m->overflow_when = conf->when;
+	m->overflow_wait_ms = conf->wait_ms;
+	m->overflow_order = conf->order;
+	for (size_t i = 0; i < conf->place_count; i++)
+		add_overflow_place(b, m, &conf->places[i]);
+}
+
+static void add_overflow(struct builder *b)
+{
+	struct catalog *c = b->catalog;
+	for (uint32_t i = 0; i < c->model_count && b->settings->overflow.place_count; i++)
+		set_overflow(b, &c->models[i], &b->settings->overflow);
+	for (size_t i = 0; i < b->settings->model_count; i++) {
+		struct catalog_model *m = table_get(&c->names, b->settings->models[i].name);
+		if (m)
+			set_overflow(b, m, &b->settings->models[i].overflow);
+	}
+}
+
 static struct str_list copy_list(struct arena *a, const struct str_list *from)
 {
 	struct str_list to = {arena_alloc(a, (from->count + 1) * sizeof(*to.items)), from->count};
@@ -341,6 +387,7 @@ struct catalog *catalog_build(struct registry *r, const struct settings *s, cons
 		learn_configured(&b, &s->models[i]);
 	finish_models(&b);
 	add_aliases(&b);
+	add_overflow(&b);
 	copy_settings(c, s);
 	free(usable);
 	free(b.drafts);

@@ -51,6 +51,12 @@ static void set_prices(struct catalog *c, const struct settings *s, const struct
 			p->price = own ? price_written(&named[i]->price) : price_at(s, confs[t - c->targets], t->local, t->host, p->model, &ceiling);
 			take_dearest(&m->dearest, &p->price, k == 0);
 		}
+		for (uint32_t k = 0; k < m->overflow_count; k++) {
+			struct catalog_place *p = &m->overflow[k];
+			bool ceiling = false;
+			p->price = price_at(s, confs[p->target - c->targets], p->target->local, p->target->host, p->model, &ceiling);
+			take_dearest(&m->dearest, &p->price, m->place_count == 0 && k == 0);
+		}
 		m->reference = price_reference(m->places[0].model);
 	}
 	free(named);
@@ -72,6 +78,12 @@ static struct scope *govern_scope(struct books *books, struct str pattern, const
 	return s;
 }
 
+/* No model can have such a name: it holds a line break. */
+static struct str overflow_name(struct catalog *c, struct str model)
+{
+	return arena_printf(&c->arena, "overflow\n%.*s", STR_ARG(model));
+}
+
 static void set_models(struct catalog *c, const struct settings *s)
 {
 	for (uint32_t i = 0; i < c->model_count; i++) {
@@ -84,6 +96,8 @@ static void set_models(struct catalog *c, const struct settings *s)
 			continue;
 		struct limits l = settings_limits(&s->models[i].limits);
 		m->scope = govern_scope(c->books, m->name, &l);
+		struct limits beyond = settings_limits(&(struct limits_conf){.budgets = s->models[i].overflow.budgets});
+		m->overflow_scope = govern_scope(c->books, overflow_name(c, m->name), &beyond);
 		m->max_output = s->models[i].max_output;
 		m->strategy = s->models[i].strategy;
 		m->affinity = s->models[i].affinity;
@@ -108,6 +122,8 @@ void catalog_govern(struct catalog *c, const struct settings *s, struct books *b
 		struct limits l = settings_limits(&s->limits);
 		set_models(c, s);
 		c->gateway = govern_scope(books, STR_NONE, &l);
+		struct limits beyond = settings_limits(&(struct limits_conf){.budgets = s->overflow.budgets});
+		c->overflow_scope = govern_scope(books, overflow_name(c, STR_NONE), &beyond);
 	}
 	free(confs);
 }

@@ -101,6 +101,8 @@ struct str answer_fields(struct request *r, struct str content_type, struct str 
 		add_own(r, &b);
 	add_count(&b, STR("x-valet-queue-ms: "), request_queue_ms(r));
 	add_rates(r, &b);
+	if (r->overflow)
+		add_line(&b, STR("x-valet-overflow"), str_from(r->overflow));
 	if (content_type.len)
 		add_line(&b, STR("content-type"), content_type);
 	add_cors(r, &b);

@@ -231,6 +231,8 @@ void request_book(struct request *r, size_t more)
 		flags |= price(r);
 	if (r->granted && r->claim.count)
 		books_settle(r->catalog->books, &r->claim, r->used.input + r->used.output, r->used.cost, r->ended_us);
+	if (r->overflow_claim.count) /* what was used at its own places in the end is not overflow's */
+		books_settle(r->catalog->books, &r->overflow_claim, r->overflow ? r->used.input + r->used.output : 0, r->overflow ? r->used.cost : 0, r->ended_us);
 	if (r->used.source != SOURCE_NONE) /* what the queue charged was a guess */
 		queue_charge(r->worker->queue, r->key ? r->key->serial : 0, r->key ? r->key->weight : 100,
 			     r->used.input - (r->charged ? r->input_guess : 0), r->used.output - (r->charged ? r->output_guess : 0));

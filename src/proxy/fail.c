@@ -55,6 +55,11 @@ static const struct step *engine_error(struct request *r)
 	request_attempt(r)->outcome = outcome_of(r->error);
 	request_end_attempt(r, false);
 	buf_clear(&r->hold);
+	if (r->error == ERROR_CONTEXT_LENGTH_EXCEEDED && !r->overflow && (r->model->overflow_when & OVERFLOW_CONTEXT) && r->model->overflow_count &&
+	    request_may_retry(r)) {
+		r->too_long = true;
+		return STEP_ROUTE;
+	}
 	bool other = f.error != ERROR_MODEL_NOT_FOUND || r->model->place_count > 1;
 	return request_may_retry(r) && error_rows[r->error].elsewhere && other ? STEP_ROUTE : STEP_FAIL;
 }

@@ -119,6 +119,9 @@ struct request {
 	int64_t input_guess, output_guess; /* tokens, most likely */
 	int64_t queue_began_ms, queue_until_ms, queue_beat_ms;
 	int64_t queue_us;             /* time spent in QUEUE */
+	const char *overflow;         /* why it went beyond the places of its model; NULL: it did not */
+	struct claim overflow_claim;  /* in the budgets of overflow */
+	bool too_long;                /* a target said that the prompt does not fit */
 	bool charged;                 /* the queue has charged the guesses already */
 
 	/* attempts */

@@ -133,6 +133,7 @@ static const struct step *no_target(struct request *r)
 static const struct step *go(struct request *r, const struct catalog_place *place, bool probe)
 {
 	struct target_state *s = place->target->state;
+	r->overflow = NULL; /* go_beyond() says otherwise */
 	if (r->attempt_count > 0)
 		count(&r->worker->metrics.retries);
 	r->attempts[r->attempt_count++] = (struct attempt){.place = place, .probe = probe, .outcome = HEALTH_CANCELLED,
@@ -187,6 +188,113 @@ static const struct step *choose_place(struct request *r, struct view *v, bool *
 	return NULL;
 }
 
+/* ---- beyond the model's own places ---- */
+
+/* The budgets of overflow: all of the model's and of the gateway's, or none. */
+static bool claim_overflow(struct request *r, const struct catalog_place *place)
+{
+	struct scope *scopes[2] = {r->model->overflow_scope, r->catalog->overflow_scope};
+	struct claim_answer a = {.verdict = CLAIM_GRANTED};
+	struct ask ask = {
+		.mono_us = clock_mono_us(), .book_us = r->book_us, .input_bound = r->input_bound, .input_guess = r->input_guess, .price = &place->price,
+		.output = r->facts.output ? r->facts.output : r->output_cap * r->facts.choices, .output_default = r->model->max_output,
+		.seconds = place->target->timeouts.total_ms / 1000,
+	};
+	if (r->overflow_claim.count || (!scopes[0] && !scopes[1]))
+		return true;
+	books_claim(r->catalog->books, scopes, 2, &ask, &r->overflow_claim, &a);
+	if (a.verdict == CLAIM_GRANTED && a.output && r->output_cap == 0 && r->facts.output == 0 && r->facts.cap_name.len)
+		r->output_cap = a.output / r->facts.choices > 0 ? a.output / r->facts.choices : 1;
+	return a.verdict == CLAIM_GRANTED;
+}
+
+static int64_t price_sum(const struct catalog_place *p)
+{
+	return p->price.known ? p->price.input + p->price.output : INT64_MAX;
+}
+
+static bool is_fit(const struct request *r, const struct catalog_place *place)
+{
+	const struct target_state *s = place->target->state;
+	return is_allowed(r, place) && !was_tried(r, place) && (!r->catalog->breaker || health_would(&s->health, loop_now_ms(&r->worker->loop))) &&
+	       atomic_load_explicit(&s->up, memory_order_relaxed) != ENGINE_DOWN;
+}
+
+/* In the order of the policy; NULL: none is fit. */
+static const struct catalog_place *next_beyond(const struct request *r)
+{
+	const struct catalog_model *m = r->model;
+	const struct catalog_place *best = NULL;
+	uint32_t from = m->overflow_order == OVERFLOW_ROUND_ROBIN ? r->turn : 0;
+	for (uint32_t i = 0; i < m->overflow_count; i++) {
+		const struct catalog_place *p = &m->overflow[(from + i) % m->overflow_count];
+		if (!is_fit(r, p) || (best && price_sum(p) >= price_sum(best)))
+			continue;
+		best = p;
+		if (m->overflow_order != OVERFLOW_CHEAPEST)
+			break;
+	}
+	return best;
+}
+
+/* NULL: the policy does not say so, or nobody there is fit, or its budget is spent. */
+static const struct step *go_beyond(struct request *r, enum overflow_when when, const char *why)
+{
+	if (!(r->model->overflow_when & when) || r->attempt_count == ATTEMPTS_MAX)
+		return NULL;
+	const struct catalog_place *place = next_beyond(r);
+	if (!place || !claim_overflow(r, place) || !places_take(&place->target->state->places))
+		return NULL;
+	const struct step *next = use(r, place);
+	if (next) {
+		r->overflow = why;
+		count(&r->worker->metrics.overflows);
+	}
+	return next;
+}
+
+static bool all_down(const struct view *v)
+{
+	for (uint32_t i = 0; i < v->count; i++)
+		if (v->list[i].usable && !v->list[i].down)
+			return false;
+	return true;
+}
+
+/* Predicted milliseconds until a place is free, from how long requests take lately. */
+static int64_t predicted_wait_ms(const struct request *r, const struct view *v)
+{
+	int64_t places = 0, service = 0;
+	for (uint32_t i = 0; i < v->count; i++) {
+		if (!v->list[i].usable)
+			continue;
+		int64_t each = atomic_load_explicit(&v->list[i].pace->service_ms, memory_order_relaxed);
+		places += v->list[i].limit;
+		service = each > service ? each : service;
+	}
+	return places ? ((int64_t)queue_waiting(r->worker->queue, r->model->id) + 1) * service / places : 0;
+}
+
+static bool is_too_long(const struct request *r)
+{
+	return r->too_long || (r->model->context && r->input_guess > r->model->context);
+}
+
+/* What the policy says before a place of the model's own is looked for. */
+static const struct step *go_beyond_at_once(struct request *r, const struct view *v)
+{
+	const struct step *next = NULL;
+	if (r->model->overflow_count == 0)
+		return NULL;
+	if (is_too_long(r))
+		next = go_beyond(r, OVERFLOW_CONTEXT, "context");
+	if (!next)
+		next = go_beyond(r, OVERFLOW_ALWAYS, "always");
+	if (!next && all_down(v))
+		next = go_beyond(r, OVERFLOW_DOWN, "down");
+	return next;
+}
+
 /* ---- waiting ---- */
 
 static const struct step *refuse_full(struct request *r, enum queue_verdict verdict)
@@ -207,7 +315,9 @@ static const struct step *waited_too_long(struct request *r)
 
 static void plan_queue_timer(struct request *r)
 {
-	int64_t now_ms = loop_now_ms(&r->worker->loop), next = r->queue_until_ms;
+	int64_t now_ms = loop_now_ms(&r->worker->loop), next = r->queue_until_ms, beyond = r->queue_began_ms + r->model->overflow_wait_ms;
+	if ((r->model->overflow_when & OVERFLOW_WAIT) && r->model->overflow_count && beyond > now_ms && beyond < next)
+		next = beyond;
 	if (r->facts.stream && r->queue_beat_ms < next)
 		next = r->queue_beat_ms;
 	timer_start(&r->worker->loop, &r->timer, next > now_ms ? next - now_ms : 1);
@@ -285,6 +395,13 @@ const struct step *step_queue(struct request *r)
 	if (!r->timed_out)
 		return STEP_WAIT;
 	r->timed_out = false;
+	if (r->model->overflow_count && now_ms >= r->queue_began_ms + r->model->overflow_wait_ms) {
+		const struct step *next = go_beyond(r, OVERFLOW_WAIT, "wait");
+		if (next) {
+			route_leave_queue(r);
+			return next;
+		}
+	}
 	if (now_ms >= r->queue_until_ms)
 		return waited_too_long(r);
 	if (r->facts.stream && now_ms >= r->queue_beat_ms) {
@@ -310,7 +427,13 @@ const struct step *step_route(struct request *r)
 	look_at_prefixes(r, &v);
 	if (r->attempt_count == 0 && queue_must_wait(r->worker->queue, r->model->id) && r->queue_began_ms == 0)
 		full = true; /* nobody overtakes */
-	const struct step *next = full ? NULL : choose_place(r, &v, &full);
+	const struct step *next = go_beyond_at_once(r, &v);
+	if (!next && !full)
+		next = choose_place(r, &v, &full);
+	if (!next && full && r->model->overflow_count && predicted_wait_ms(r, &v) > r->model->overflow_wait_ms)
+		next = go_beyond(r, OVERFLOW_WAIT, "wait");
+	if (!next && !full)
+		next = go_beyond(r, OVERFLOW_DOWN, "down");
 	if (next)
 		return next;
 	if (full)

@@ -133,6 +133,8 @@ static void log_facts(struct writer *w, struct request *r)
 		field_name(w, STR("key"), r->key->name);
 	if (a)
 		field_name(w, STR("target"), a->place->target->name);
+	if (r->overflow)
+		field_name(w, STR("overflow"), str_from(r->overflow));
 	field_number(w, STR("status"), r->error == ERROR_CLIENT_CLOSED ? 499 : r->status);
 	if (r->error)
 		field_name(w, STR("error"), str_from(error_rows[r->error].code));
