@@ -69,7 +69,7 @@
 	X(NO_TARGET, 503, "server_error", "no_target_available", "overloaded_error", true, \
 	  "No target of the model can be reached now.") \
 	X(OVERLOADED, 503, "server_error", "server_is_overloaded", "overloaded_error", true, \
-	  "Every target of the model has as many requests as `max_concurrency` allows, or says that it is overloaded.") \
+	  "Every target of the model that could be asked says that it is overloaded.") \
 	X(QUEUE_TIMEOUT, 503, "server_error", "queue_timeout", "overloaded_error", false, \
 	  "The request has waited for a place as long as `queue.max_wait` allows; the message tells the position that it reached.") \
 	X(LEDGER_UNAVAILABLE, 503, "server_error", "ledger_unavailable", "overloaded_error", false, \

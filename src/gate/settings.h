@@ -194,9 +194,7 @@ struct model_conf {
 	struct price_conf price;
 	int64_t max_output; /* tokens; 0: unknown */
 	int64_t context;    /* tokens; 0: as learned */
-	int64_t num_ctx_max; /* Ollama's num_ctx may be raised to this; 0: not at all */
 	bool local_only;    /* never leaves for a cloud */
-	bool resume;        /* a stream that breaks goes on at another target */
 	/* What holds for it: its own, or where it has none what settings.routing and settings.overflow say. Of the latter without its budgets, which
 	 * hold for the overflow of all models together, and without what the model may not or need not go to: clouds where it is local_only, and
 	 * targets that serve it anyway. */

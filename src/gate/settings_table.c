@@ -391,16 +391,10 @@ static const struct field model_fields[] = {
 	 .help = "The most tokens that one answer can have. Budgets set so much aside for a request that does not say `max_tokens` itself."},
 	{"context", FIELD_INT, AT(model_conf, context), .standard = "0", .standard_note = "as its targets tell", .min = 0, .max = 100000000,
 	 .off = true, .help = "Tokens of prompt and answer that a request can have, where the targets tell nothing or too much."},
-	{"num_ctx_max", FIELD_INT, AT(model_conf, num_ctx_max), .standard = "0", .standard_note = "not raised", .min = 0, .max = 100000000, .off = true,
-	 .help = "Ollama cuts prompts that are longer than its `num_ctx` without a word. Valet may raise that up to so many tokens; Ollama then "
-		 "loads the model anew."},
 	{"strategy", FIELD_CHOICE, AT(model_conf, strategy), .choices = strategy_names, .standard_note = "`routing.strategy`",
 	 .help = "As in `routing`, for this model."},
 	{"affinity", FIELD_BOOL, AT(model_conf, affinity), .standard_note = "`routing.affinity`", .help = "As in `routing`, for this model."},
 	{"local_only", FIELD_BOOL, AT(model_conf, local_only), .standard = "off", .help = "Its requests never leave for a cloud."},
-	{"resume", FIELD_BOOL, AT(model_conf, resume), .standard = "off",
-	 .help = "A stream of text that breaks off goes on at another of its targets, which is given what was already sent. Its two parts may differ "
-		 "in style."},
 	{"overflow", FIELD_OBJECT, AT(model_conf, overflow), .sub = &overflow_table,
 	 .help = "Where its requests go when its own targets cannot take them; instead of the `overflow` of all models."},
 };

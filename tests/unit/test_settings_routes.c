@@ -89,8 +89,8 @@ static void standards(void **state)
 	const struct model_conf *m = &s->models[0];
 	assert_int_equal(m->strategy, STRATEGY_CAPACITY);
 	assert_true(m->affinity);
-	assert_false(m->local_only || m->resume || m->own_overflow);
-	assert_true(m->context == 0 && m->num_ctx_max == 0 && m->overflow.place_count == 0);
+	assert_false(m->local_only || m->own_overflow);
+	assert_true(m->context == 0 && m->overflow.place_count == 0);
 	settings_free(s);
 }
 
@@ -102,7 +102,7 @@ static void all_settings(void **state)
 				  "- {name: a, url: http://a, kind: vllm, weight: 300, drain: on}\n"
 				  "- {name: c, url: https://c.example, kind: openai_compatible, " SECRET "}\n"
 				  "models:\n"
-				  "- {name: m, targets: a, strategy: warm_first, affinity: on, context: 8192, num_ctx_max: 32768, resume: on,\n"
+				  "- {name: m, targets: a, strategy: warm_first, affinity: on, context: 8192,\n"
 				  "   overflow: {to: [c/x/y, c], when: [always, down], wait: 90s, order: cheapest, budget: [5M/day]}}\n"
 				  "- {name: n, local_only: on}\n",
 				  "");
@@ -113,9 +113,8 @@ static void all_settings(void **state)
 	assert_true(s->targets[0].drain && !s->targets[1].drain);
 	const struct model_conf *m = &s->models[0], *n = &s->models[1];
 	assert_int_equal(m->strategy, STRATEGY_WARM_FIRST);
-	assert_true(m->affinity && m->resume && m->own_overflow && !m->local_only);
+	assert_true(m->affinity && m->own_overflow && !m->local_only);
 	assert_int_equal(m->context, 8192);
-	assert_int_equal(m->num_ctx_max, 32768);
 	assert_int_equal(m->overflow.when, OVERFLOW_ALWAYS | OVERFLOW_DOWN);
 	assert_int_equal(m->overflow.wait_ms, 90000);
 	assert_int_equal(m->overflow.order, OVERFLOW_CHEAPEST);
