@@ -7,6 +7,7 @@
 #include "cli/client.h"
 #include "cli/print.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -106,12 +107,24 @@ static void check_books(struct check *c, struct store *store)
 	books_free(books);
 }
 
+static bool has_requests(const char *folder)
+{
+	DIR *d = opendir(folder);
+	bool found = false;
+	for (struct dirent *e = d ? readdir(d) : NULL; e && !found; e = readdir(d))
+		found = str_starts(str_from(e->d_name), STR("requests-")) && str_ends(str_from(e->d_name), STR(".db"));
+	if (d)
+		closedir(d);
+	return found;
+}
+
 static void check_store(struct check *c)
 {
 	struct finding *f = &c->findings[STORE];
 	c->findings[BOOKS].whole = f->whole = true;
 	if (!exists(c->folder, "valet.db")) {
-		BUF_ADD(&f->report, "there is none yet\n");
+		f->whole = !has_requests(c->folder);
+		buf_adds(&f->report, f->whole ? STR("there is none yet\n") : STR("valet.db is missing, but there are files of requests: its keys and sums are lost\n"));
 		return;
 	}
 	struct store *store = store_open(c->folder, &f->report);

@@ -126,6 +126,8 @@ test('rows 39, 41: damage is found and said, and nothing is served with empty bo
   assert.equal(ended.code, 1, valet.log);
   assert.match(valet.log, /valet\.db.*(damage|malformed|checksum|corrupt)/i);
   assert.equal((await valet.cli('recover', '--check')).code, 1);
+  fs.rmSync(file);
+  assert.equal((await valet.cli('recover', '--check')).code, 1, 'one that is missing is no empty one');
   fs.writeFileSync(file, good);
   assert.ok(fs.readdirSync(journal).length > 0);
   assert.equal((await valet.cli('recover', '--check')).code, 0);
