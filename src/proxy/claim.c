@@ -47,7 +47,7 @@ static int64_t guess_input(const struct request *r)
 
 static int64_t bound_input(const struct request *r)
 {
-	int64_t bound = r->facts.form ? 1024 : body_input_bound(r->conn->body);
+	int64_t bound = r->facts.form ? 1024 : r->claim_scopes ? body_input_bound(r->conn->body) : (int64_t)r->bytes_in; /* nobody asks: not worth a look */
 	if (r->facts.continues) /* the rest of the conversation lies with the engine */
 		bound += r->model->context ? r->model->context : 131072;
 	return bound;
