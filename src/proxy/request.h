@@ -121,6 +121,7 @@ struct request {
 	int64_t queue_us;             /* time spent in QUEUE */
 	const char *overflow;         /* why it went beyond the places of its model; NULL: it did not */
 	struct claim overflow_claim;  /* in the budgets of overflow */
+	uint32_t lease_looks;         /* times that its lease was not on the disk yet */
 	bool too_long;                /* a target said that the prompt does not fit */
 	bool charged;                 /* the queue has charged the guesses already */
 

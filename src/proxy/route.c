@@ -12,6 +12,8 @@
 
 #define LOOK_MAX      64   /* places looked at for one choice */
 #define RETRY_PAUSE_MS 50   /* before a retry is tried again for which there was no room */
+#define LEASE_LOOKS    200
+#define LEASE_LOOK_MS  10
 #define PAUSE_MAX_MS   5000 /* longer pauses of a target are told to the client */
 
 /* The places of the model as they stand now. */
@@ -190,8 +192,8 @@ static const struct step *choose_place(struct request *r, struct view *v, bool *
 
 /* ---- beyond the model's own places ---- */
 
-/* The budgets of overflow: all of the model's and of the gateway's, or none. */
-static bool claim_overflow(struct request *r, const struct catalog_place *place)
+/* The budgets of overflow: all of the model's and of the gateway's, or none. Later: the disk has not got their lease yet. */
+static enum verdict claim_overflow(struct request *r, const struct catalog_place *place)
 {
 	struct scope *scopes[2] = {r->model->overflow_scope, r->catalog->overflow_scope};
 	struct claim_answer a = {.verdict = CLAIM_GRANTED};
@@ -201,11 +203,11 @@ static bool claim_overflow(struct request *r, const struct catalog_place *place)
 		.seconds = place->target->timeouts.total_ms / 1000,
 	};
 	if (r->overflow_claim.count || (!scopes[0] && !scopes[1]))
-		return true;
+		return CLAIM_GRANTED;
 	books_claim(r->catalog->books, scopes, 2, &ask, &r->overflow_claim, &a);
 	if (a.verdict == CLAIM_GRANTED && a.output && r->output_cap == 0 && r->facts.output == 0 && r->facts.cap_name.len)
 		r->output_cap = a.output / r->facts.choices > 0 ? a.output / r->facts.choices : 1;
-	return a.verdict == CLAIM_GRANTED;
+	return a.verdict == CLAIM_LATER && a.by != LIMIT_LEASE ? CLAIM_SPENT : a.verdict;
 }
 
 static int64_t price_sum(const struct catalog_place *p)
@@ -237,16 +239,21 @@ static const struct catalog_place *next_beyond(const struct request *r)
 	return best;
 }
 
-/* NULL: the policy does not say so, or nobody there is fit, or its budget is spent. */
+/* NULL: the policy does not say so, or nobody there is fit, or its budget is spent. WAIT: ask again in a moment, the timer runs. */
 static const struct step *go_beyond(struct request *r, enum overflow_when when, const char *why)
 {
 	if (!(r->model->overflow_when & when) || r->attempt_count == ATTEMPTS_MAX)
 		return NULL;
 	const struct catalog_place *place = next_beyond(r);
-	if (!place || !claim_overflow(r, place) || !places_take(&place->target->state->places))
+	enum verdict verdict = place ? claim_overflow(r, place) : CLAIM_SPENT;
+	if (verdict == CLAIM_LATER && r->lease_looks++ < LEASE_LOOKS) {
+		timer_start(&r->worker->loop, &r->timer, LEASE_LOOK_MS);
+		return STEP_WAIT;
+	}
+	if (verdict != CLAIM_GRANTED || !places_take(&place->target->state->places))
 		return NULL;
 	const struct step *next = use(r, place);
-	if (next) {
+	if (next && next != STEP_WAIT) {
 		r->overflow = why;
 		count(&r->worker->metrics.overflows);
 	}
@@ -397,6 +404,8 @@ const struct step *step_queue(struct request *r)
 	r->timed_out = false;
 	if (r->model->overflow_count && now_ms >= r->queue_began_ms + r->model->overflow_wait_ms) {
 		const struct step *next = go_beyond(r, OVERFLOW_WAIT, "wait");
+		if (next == STEP_WAIT)
+			return next;
 		if (next) {
 			route_leave_queue(r);
 			return next;
