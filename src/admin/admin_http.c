@@ -145,8 +145,7 @@ static void answer_api_error(struct http_conn *conn, int status, struct str fiel
 
 static bool is_admin(struct control *c, const struct http_head *h)
 {
-	struct str given = http_head_get(h, STR("authorization"));
-	given = str_istarts(given, STR("bearer ")) ? str_trim(str_skip(given, 7)) : http_head_get(h, STR("x-api-key"));
+	struct str given = http_head_credential(h);
 	return !secret_is_off(&c->govern.admin_secret) && secret_same(given, secret_view(&c->govern.admin_secret));
 }
 

@@ -41,6 +41,14 @@ struct learned {
 	struct pace pace;
 };
 
+#define BYTES_PER_TOKEN (3 * 256) /* before anything is known of a model; in 1/256 */
+
+static inline uint32_t bytes_per_token(const struct learned *l)
+{
+	uint32_t n = atomic_load_explicit(&l->bytes_per_token, memory_order_relaxed);
+	return n ? n : BYTES_PER_TOKEN;
+}
+
 struct catalog_target {
 	struct target_state *state;
 	struct str name;

@@ -492,3 +492,11 @@ const char *http_reason(int status)
 			return reasons[i].reason;
 	return "Unknown";
 }
+
+struct str http_head_credential(const struct http_head *h)
+{
+	struct str value = http_head_get(h, STR("authorization"));
+	if (str_istarts(value, STR("bearer ")))
+		return str_trim(str_skip(value, 7));
+	return http_head_get(h, STR("x-api-key"));
+}

@@ -86,5 +86,7 @@ struct str http_head_get(const struct http_head *h, struct str name);
 bool http_has_token(struct str value, struct str token);
 /* "OK", "Not Found"; "Unknown" for the rest. */
 const char *http_reason(int status);
+/* The credential of a request: behind "Bearer" in Authorization, else x-api-key; empty: none. */
+struct str http_head_credential(const struct http_head *h);
 
 #endif

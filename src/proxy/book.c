@@ -9,9 +9,8 @@
 #include "proxy/worker.h"
 #include "store/ledger.h"
 
-#define BYTES_PER_TOKEN    (3 * 256) /* before anything is known of a model; in 1/256 */
 #define TEXT_PER_TOKEN     (4 * 256) /* what surrounds the text makes short bodies look as if a token had more */
-#define TOKENS_PER_SECOND  250       /* the same */
+#define TOKENS_PER_SECOND  250       /* before anything is known of a model */
 #define NOTICE_MS          250       /* how long a target may go on producing after its client has left */
 #define TARGET_TEXT        64        /* bytes of a target's name in a record */
 #define TOKENS_MOST        ((int64_t)1 << 40)
@@ -75,7 +74,7 @@ static bool broke_inside(const struct request *r)
 
 static int64_t judged_input(const struct request *r, const struct learned *l)
 {
-	uint32_t ratio = look(&l->bytes_per_token, BYTES_PER_TOKEN);
+	uint32_t ratio = bytes_per_token(l);
 	int64_t n = (int64_t)r->bytes_in * 256 / (ratio < TEXT_PER_TOKEN ? ratio : TEXT_PER_TOKEN);
 	n += n / 8 + 8;
 	return n < r->input_bound ? n : r->input_bound;
@@ -199,7 +198,7 @@ static void write_settle(struct request *r, uint32_t flags, size_t more)
 		.input = r->used.input, .cached = r->used.cached, .output = r->used.output, .cost = r->used.cost,
 		.bytes_in = r->bytes_in, .bytes_out = r->bytes_out + more, .key = r->key ? r->key->serial : 0,
 		.total_ms = clipped_ms(r->ended_us - r->began_us), .first_ms = r->first_us ? clipped_ms(r->first_us - r->sent_us) : 0,
-		.queue_ms = clipped_ms(r->claim_us), .status = (uint16_t)(r->error == ERROR_CLIENT_CLOSED ? 499 : r->status),
+		.queue_ms = clipped_ms(r->claim_us + r->queue_us), .status = (uint16_t)(r->error == ERROR_CLIENT_CLOSED ? 499 : r->status),
 		.source = (uint8_t)r->used.source, .attempts = (uint8_t)r->attempt_count, .flags = flags,
 		.model = r->model ? str_head(r->model->name, RECORD_TEXT) : STR_NONE, .op = str_from(r->op->name),
 		.target = a ? str_head(a->place->target->name, TARGET_TEXT) : STR_NONE,

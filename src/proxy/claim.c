@@ -11,7 +11,6 @@
 #define KEYLESS_WAIT_MS   2000
 #define LEASE_WAIT_MS     5000 /* for the disk; no policy */
 #define SETTLE_ROOM       320  /* bytes of a SETTLE without the model's name, see book.c */
-#define BYTES_PER_TOKEN   (3 * 256)
 #define LIKELY_OUTPUT     256
 #define SPOKEN_TOKENS     16384 /* of a transcription, which nothing caps */
 
@@ -40,8 +39,7 @@ static bool gather(struct request *r, struct scope **scopes, uint32_t *count)
 
 static int64_t guess_input(const struct request *r)
 {
-	uint32_t ratio = atomic_load_explicit(&r->model->places[0].learned->bytes_per_token, memory_order_relaxed);
-	int64_t guess = (int64_t)r->bytes_in * 256 / (ratio ? ratio : BYTES_PER_TOKEN) + 1;
+	int64_t guess = (int64_t)r->bytes_in * 256 / bytes_per_token(r->model->places[0].learned) + 1;
 	return guess < r->input_bound ? guess : r->input_bound;
 }
 

@@ -103,12 +103,12 @@ void fail_body(struct request *r, struct buf *out)
 
 static struct str retry_fields(struct request *r)
 {
-	if (r->error == ERROR_INSUFFICIENT_QUOTA || r->error == ERROR_REQUEST_STOPPED)
-		return STR("x-should-retry: false\r\n"); /* SDKs would try a 429 or a 503 again */
+	enum error_again again = error_rows[r->error].again;
+	if (again == AGAIN_NEVER)
+		return STR("x-should-retry: false\r\n");
 	if (r->error == ERROR_INVALID_API_KEY)
 		return STR("www-authenticate: Bearer\r\n");
-	bool helps = error_rows[r->error].elsewhere || r->error == ERROR_LEDGER_UNAVAILABLE || r->error == ERROR_QUEUE_FULL || r->error == ERROR_QUEUE_TIMEOUT;
-	if (r->retry_after_ms < 0 || !helps)
+	if (r->retry_after_ms < 0 || again != AGAIN_LATER)
 		return STR_NONE;
 	return arena_printf(&r->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n", (long long)((r->retry_after_ms + 999) / 1000),
 			    (long long)r->retry_after_ms);

@@ -70,10 +70,7 @@ static const struct step *guard(struct request *r, struct str host, bool preflig
 /* OpenAI's way, Anthropic's, Azure's. */
 static struct str presented_key(const struct http_head *h)
 {
-	struct str value = http_head_get(h, STR("authorization"));
-	if (str_istarts(value, STR("bearer ")))
-		return str_trim(str_skip(value, 7));
-	value = http_head_get(h, STR("x-api-key"));
+	struct str value = http_head_credential(h);
 	return value.len ? value : http_head_get(h, STR("api-key"));
 }
 

@@ -126,7 +126,7 @@ void request_end_attempt(struct request *r, bool spoil)
 	if (a && !a->reported && r->catalog->breaker) {
 		a->reported = true;
 		health_report(&a->place->target->state->health, a->outcome, a->probe, r->retry_after_ms > 0 ? r->retry_after_ms : 0, loop_now_ms(&r->worker->loop),
-			      r->worker->turn * 2654435761u);
+			      worker_random(r->worker));
 	}
 	if (r->counted)
 		queue_give_back(r->worker->queue, &a->place->target->state->places, loop_now_ms(&r->worker->loop));

@@ -8,6 +8,7 @@
 #include "proxy/relay.h"
 #include "proxy/worker.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #define LOOK_MAX      64   /* places looked at for one choice */
@@ -105,7 +106,7 @@ static bool may_ask_again(struct request *r, const struct view *v)
 		const struct health *h = &v->places[i]->target->state->health;
 		if (!is_allowed(r, v->places[i]) || was_tried(r, v->places[i]) || health_mode(h) != HEALTH_CLOSED)
 			continue;
-		int64_t until = health_until_ms(h, now_ms), at = until > now_ms ? until : now_ms + RETRY_PAUSE_MS + r->turn % RETRY_PAUSE_MS;
+		int64_t until = health_until_ms(h, now_ms), at = until > now_ms ? until : now_ms + RETRY_PAUSE_MS + worker_random(r->worker) % RETRY_PAUSE_MS;
 		soonest = at < soonest ? at : soonest;
 	}
 	if (r->queue_began_ms == 0) {
@@ -393,10 +394,11 @@ const struct step *step_queue(struct request *r)
 	int64_t now_ms = loop_now_ms(&r->worker->loop);
 	if (r->given) {
 		const struct catalog_place *place = place_of(r, r->given);
+		assert(place); /* the ticket named places of this model alone */
 		r->given = NULL;
 		r->queue_us += (now_ms - r->queue_began_ms) * 1000;
 		r->charged = true;
-		const struct step *next = place ? use(r, place) : NULL;
+		const struct step *next = use(r, place);
 		return next ? next : STEP_ROUTE;
 	}
 	if (!r->timed_out)

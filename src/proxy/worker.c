@@ -23,6 +23,11 @@ static uint64_t next_id(struct worker *w)
 	return w->id_state[1] + b;
 }
 
+uint32_t worker_random(struct worker *w)
+{
+	return (uint32_t)(next_id(w) >> 32);
+}
+
 void worker_new_id(struct worker *w, char *out)
 {
 	static const char digits[] = "0123456789abcdefghijklmnopqrstuv";

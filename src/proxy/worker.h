@@ -45,7 +45,6 @@ struct worker {
 	struct prefixes *prefixes;  /* of all workers; NULL: no affinity */
 	struct message woken;       /* posted by worker_wake() */
 	_Atomic bool wake_posted;
-	uint32_t turn;              /* counts requests */
 	uint32_t turns[WORKER_TURNS]; /* of a model, by its id: ties between targets are broken in turn */
 	uint64_t prefix_seed;       /* the same for all workers */
 	uint64_t id_state[2];       /* of request ids */
@@ -85,6 +84,8 @@ void worker_join(struct worker *w);
 void worker_free(struct worker *w);
 /* Where connections to a target hang; made or remade as needed. NULL: TLS cannot be started, *why says. */
 struct origin *worker_origin(struct worker *w, const struct catalog_target *t, const char **why);
+/* Any number: no secret, but not the same twice. */
+uint32_t worker_random(struct worker *w);
 /* A new request id into out[32]. */
 void worker_new_id(struct worker *w, char *out);
 

@@ -2,6 +2,9 @@
 // the place in line; nobody gets an error because it is busy for a moment.
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { bearer, slow, start, until, user } from './harness.mjs';
 
@@ -32,6 +35,15 @@ test('the engine says how many places it has, and never gets more', async () => 
   assert.equal(most, 2);
   assert.ok(answers.some((x) => Number(x.headers.get('x-valet-queue-ms')) > 100));
   assert.equal(await waiting(), 0);
+  const told = new Map(answers.map((x) => [x.headers.get('x-request-id'), Number(x.headers.get('x-valet-queue-ms'))]));
+  const rows = await until('all are in the database', () => {
+    const file = fs.readdirSync(valet.state).find((f) => /^requests-.*\.db$/.test(f));
+    const db = file && new DatabaseSync(path.join(valet.state, file), { readOnly: true });
+    const found = db?.prepare('SELECT * FROM requests').all().filter((row) => told.has(String(row.request ?? row.request_id ?? row.id)));
+    db?.close();
+    return found?.length === told.size && found;
+  });
+  for (const row of rows) assert.ok(Math.abs(Number(row.queue_ms) - told.get(String(row.request ?? row.request_id ?? row.id))) <= 1, 'the record tells the same wait');
 });
 
 test('a flood of one key does not make another wait for it', async () => {
