@@ -62,10 +62,10 @@ struct catalog_target {
 	struct str base_path;    /* what stands before "/chat/completions" */
 	struct str host_line;    /* "host: gpu1:8000\r\n" */
 	struct secret secret;
-	struct target_timeouts timeouts;
+	struct target_timeouts timeouts; /* a place may have others */
 	uint32_t max_concurrency; /* as configured; 0 = as the engine tells */
 	uint32_t weight;
-	bool drain;              /* maintenance: gets no new requests */
+	bool drain;              /* maintenance as the settings say; ask catalog_target_drained() */
 	bool local;              /* on this network, not a cloud */
 	enum cloud cloud;        /* whose quirks it has; CLOUD_NONE: an engine, or any server that speaks the same API */
 };
@@ -76,6 +76,8 @@ struct catalog_place {
 	struct str model;        /* the engine's name of it */
 	uint32_t series;         /* id in the metrics */
 	struct learned *learned;
+	struct target_timeouts timeouts; /* of the model, else of the target */
+	int64_t context;         /* tokens that fit into its window; 0: not known */
 	struct price price;      /* known false: none, and no ceiling either */
 	struct str lines;        /* the answer's fields that say who answered: ready lines */
 };
@@ -91,6 +93,7 @@ struct catalog_model {
 	uint32_t place_count;
 	uint32_t operations;     /* of all its places */
 	int64_t context;         /* tokens; 0 = unknown; the largest of its places */
+	int64_t smallest_context; /* of its places, where they differ; 0: they do not */
 	int64_t max_output;      /* tokens of an answer as the settings say; 0: not said */
 	struct price dearest;    /* of all its places, each part by itself; known false: a place has none */
 	struct price reference;  /* of a comparable model in the cloud */
@@ -159,6 +162,14 @@ struct catalog *catalog_build(struct registry *r, const struct settings *s, cons
 void catalog_govern(struct catalog *c, const struct settings *s, struct books *books, struct keyring *keys);
 struct catalog *catalog_ref(struct catalog *c);
 void catalog_unref(struct catalog *c); /* any thread; NULL is allowed */
+
+/* In maintenance, by the settings or by the operator: it gets no new requests, whatever else holds. */
+static inline bool catalog_target_drained(const struct catalog_target *t)
+{
+	return t->drain || health_drained(&t->state->health);
+}
+/* There are targets, and all of them are. */
+bool catalog_drained(const struct catalog *c);
 
 /* By name or alias; NULL: none. */
 const struct catalog_model *catalog_model(const struct catalog *c, struct str name);

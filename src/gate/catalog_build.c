@@ -142,14 +142,16 @@ static void add_place(struct builder *b, struct draft *d, const struct catalog_t
 	d->places[d->count++] = (struct catalog_place){
 		.lines = place_lines(b, target, d->name),
 		.target = target,
+		.timeouts = target->timeouts,
 		.model = arena_dup(&b->catalog->arena, model),
 		.series = registry_series(b->registry, target->name, d->name),
 	};
 	d->places[d->count - 1].learned = registry_learned(b->registry, d->places[d->count - 1].series);
 }
 
-static void learn(struct builder *b, struct draft *d, const struct engine_model *m)
+static void learn(struct builder *b, struct draft *d, struct catalog_place *p, const struct engine_model *m)
 {
+	p->context = m->context;
 	if (m->context > d->context)
 		d->context = m->context;
 	if (m->created && (!d->created || m->created < d->created))
@@ -169,7 +171,7 @@ static void add_engine_model(struct builder *b, const struct catalog_engine *e, 
 		add_place(b, d, t, m->id);
 	for (uint32_t i = 0; i < d->count; i++)
 		if (d->places[i].target == t && str_eq(d->places[i].model, m->id))
-			learn(b, d, m);
+			learn(b, d, &d->places[i], m);
 }
 
 static void add_configured_model(struct builder *b, const struct model_conf *m)
@@ -196,11 +198,21 @@ static void learn_configured(struct builder *b, const struct model_conf *m)
 				continue;
 			const struct engine_model *known = engine_models_find(b->engines[e].models, d->places[i].model);
 			if (known)
-				learn(b, d, known);
+				learn(b, d, &d->places[i], known);
 		}
 }
 
 /* ---- finishing ---- */
+
+/* 0 where all are the same, as far as is known. */
+static int64_t smallest_context(const struct draft *d)
+{
+	int64_t smallest = 0;
+	for (uint32_t i = 0; i < d->count; i++)
+		if (d->places[i].context && d->places[i].context < d->context && (!smallest || d->places[i].context < smallest))
+			smallest = d->places[i].context;
+	return smallest;
+}
 
 static int by_name(const void *a, const void *b)
 {
@@ -246,7 +258,7 @@ static void finish_models(struct builder *b)
 		struct catalog_model *m = &c->models[c->model_count];
 		if (d->count == 0)
 			continue;
-		*m = (struct catalog_model){.name = d->name, .id = registry_model(b->registry, d->name), .json = model_json(b, d), .places = d->places, .place_count = d->count, .context = d->context};
+		*m = (struct catalog_model){.name = d->name, .id = registry_model(b->registry, d->name), .json = model_json(b, d), .places = d->places, .place_count = d->count, .context = d->context, .smallest_context = smallest_context(d)};
 		for (uint32_t k = 0; k < d->count; k++)
 			m->operations |= d->places[k].target->operations;
 		if (c->model_count++)
@@ -300,7 +312,7 @@ static void add_overflow_place(struct builder *b, struct catalog_model *m, const
 		return;
 	uint32_t series = registry_series(b->registry, t->name, m->name);
 	m->overflow[m->overflow_count++] = (struct catalog_place){
-		.lines = place_lines(b, t, m->name), .target = t, .model = arena_dup(&b->catalog->arena, model), .series = series,
+		.lines = place_lines(b, t, m->name), .target = t, .timeouts = t->timeouts, .model = arena_dup(&b->catalog->arena, model), .series = series,
 		.learned = registry_learned(b->registry, series),
 	};
 }
@@ -325,6 +337,30 @@ static void add_overflow(struct builder *b)
 		struct catalog_model *m = table_get(&c->names, b->settings->models[i].name);
 		if (m)
 			set_overflow(b, m, &b->settings->models[i].overflow);
+	}
+}
+
+/* ---- time-outs of models ---- */
+
+static void take_timeouts(struct catalog_place *places, uint32_t count, const struct target_timeouts *own)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct target_timeouts *t = &places[i].timeouts;
+		t->first_byte_ms = own->first_byte_ms ? own->first_byte_ms : t->first_byte_ms;
+		t->idle_ms = own->idle_ms ? own->idle_ms : t->idle_ms;
+		t->total_ms = own->total_ms ? own->total_ms : t->total_ms;
+	}
+}
+
+static void set_timeouts(struct builder *b)
+{
+	for (size_t i = 0; i < b->settings->model_count; i++) {
+		const struct model_conf *conf = &b->settings->models[i];
+		struct catalog_model *m = table_get(&b->catalog->names, conf->name);
+		if (!m)
+			continue;
+		take_timeouts(m->places, m->place_count, &conf->timeouts);
+		take_timeouts(m->overflow, m->overflow_count, &conf->timeouts);
 	}
 }
 
@@ -388,6 +424,7 @@ struct catalog *catalog_build(struct registry *r, const struct settings *s, cons
 	finish_models(&b);
 	add_aliases(&b);
 	add_overflow(&b);
+	set_timeouts(&b);
 	copy_settings(c, s);
 	free(usable);
 	free(b.drafts);

@@ -84,6 +84,15 @@ static struct str overflow_name(struct catalog *c, struct str model)
 	return arena_printf(&c->arena, "overflow\n%.*s", STR_ARG(model));
 }
 
+/* The settings know better than the engines. */
+static void set_context(struct catalog_model *m, int64_t context)
+{
+	m->context = context;
+	m->smallest_context = 0;
+	for (uint32_t i = 0; i < m->place_count; i++)
+		m->places[i].context = context;
+}
+
 static void set_models(struct catalog *c, const struct settings *s)
 {
 	for (uint32_t i = 0; i < c->model_count; i++) {
@@ -103,7 +112,7 @@ static void set_models(struct catalog *c, const struct settings *s)
 		m->affinity = s->models[i].affinity;
 		m->local_only = s->models[i].local_only;
 		if (s->models[i].context)
-			m->context = s->models[i].context;
+			set_context(m, s->models[i].context);
 	}
 }
 

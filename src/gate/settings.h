@@ -202,6 +202,7 @@ struct model_conf {
 	bool affinity;
 	struct overflow_conf overflow;
 	bool own_overflow; /* overflow stands in the model itself */
+	struct target_timeouts timeouts; /* 0: as its target says; connect_ms is never given */
 };
 
 struct settings {

@@ -330,6 +330,17 @@ static const struct field target_timeout_fields[] = {
 static const struct field_table target_timeout_table =
 	FIELD_TABLE(target_timeout_fields, struct target_timeouts);
 
+static const struct field model_timeout_fields[] = {
+	{"first_byte", FIELD_MS, AT(target_timeouts, first_byte_ms), .min = 10, .max = DAY,
+	 .standard_note = "as its target says", .help = "As in `timeouts`, for this model: more for one that is slow to load."},
+	{"idle", FIELD_MS, AT(target_timeouts, idle_ms), .min = 10, .max = DAY,
+	 .standard_note = "as its target says", .help = "As in `timeouts`, for this model."},
+	{"total", FIELD_MS, AT(target_timeouts, total_ms), .min = 10, .max = 7 * DAY,
+	 .standard_note = "as its target says", .help = "One attempt at this model."},
+};
+static const struct field_table model_timeout_table =
+	FIELD_TABLE(model_timeout_fields, struct target_timeouts);
+
 static const struct field target_fields[] = {
 	{"name", FIELD_STR, AT(target_conf, name), .required = true, .min = 1, .max = 64,
 	 .check = check_target_name, .expects = "1 to 64 letters, digits, '-', '_' or '.'",
@@ -395,6 +406,8 @@ static const struct field model_fields[] = {
 	 .help = "As in `routing`, for this model."},
 	{"affinity", FIELD_BOOL, AT(model_conf, affinity), .standard_note = "`routing.affinity`", .help = "As in `routing`, for this model."},
 	{"local_only", FIELD_BOOL, AT(model_conf, local_only), .standard = "off", .help = "Its requests never leave for a cloud."},
+	{"timeouts", FIELD_OBJECT, AT(model_conf, timeouts), .sub = &model_timeout_table,
+	 .help = "Its own time-outs; go before those of its targets."},
 	{"overflow", FIELD_OBJECT, AT(model_conf, overflow), .sub = &overflow_table,
 	 .help = "Where its requests go when its own targets cannot take them; instead of the `overflow` of all models."},
 };

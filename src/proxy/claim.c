@@ -55,8 +55,8 @@ static int64_t longest_seconds(const struct catalog_model *m)
 {
 	int64_t ms = 0;
 	for (uint32_t i = 0; m->dearest.per_second && i < m->place_count; i++)
-		if (m->places[i].target->timeouts.total_ms > ms)
-			ms = m->places[i].target->timeouts.total_ms;
+		if (m->places[i].timeouts.total_ms > ms)
+			ms = m->places[i].timeouts.total_ms;
 	return (ms + 999) / 1000;
 }
 

@@ -116,12 +116,12 @@ static void send_more(struct request *r)
 	}
 }
 
-static void plan_times(struct request *r, const struct catalog_target *t)
+static void plan_times(struct request *r, const struct target_timeouts *t)
 {
 	int64_t now_ms = loop_now_ms(&r->worker->loop), beat = r->catalog->heartbeat_ms;
 	if (r->total_ms == 0)
-		r->total_ms = now_ms + t->timeouts.total_ms;
-	r->deadline_ms = now_ms + t->timeouts.first_byte_ms < r->total_ms ? now_ms + t->timeouts.first_byte_ms : r->total_ms;
+		r->total_ms = now_ms + t->total_ms;
+	r->deadline_ms = now_ms + t->first_byte_ms < r->total_ms ? now_ms + t->first_byte_ms : r->total_ms;
 	if (r->beat_ms == 0)
 		r->beat_ms = r->facts.stream && beat ? now_ms + beat : INT64_MAX;
 	int64_t first = r->beat_ms < r->deadline_ms ? r->beat_ms : r->deadline_ms;
@@ -201,7 +201,7 @@ const struct step *step_send(struct request *r)
 	buf_release(&text);
 	if (n == 0)
 		return next;
-	plan_times(r, t);
+	plan_times(r, &a->place->timeouts);
 	begin_sending(r, o, a->place, n, length, a->refreshed);
 	return STEP_HEAD;
 }

@@ -248,7 +248,7 @@ static const struct step *broken(struct request *r)
 static const struct step *look_at_clock(struct request *r)
 {
 	struct attempt *a = request_attempt(r);
-	const struct target_timeouts *t = &a->place->target->timeouts;
+	const struct target_timeouts *t = &a->place->timeouts;
 	int64_t now_ms = loop_now_ms(&r->worker->loop);
 	r->timed_out = false;
 	if (r->mode == RELAY_EVENTS && r->first_us == 0 && now_ms < r->deadline_ms)

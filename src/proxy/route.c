@@ -5,78 +5,21 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "gate/plan.h"
 #include "proxy/relay.h"
 #include "proxy/worker.h"
 
 #include <assert.h>
 #include <stdio.h>
 
-#define LOOK_MAX      64   /* places looked at for one choice */
 #define RETRY_PAUSE_MS 50   /* before a retry is tried again for which there was no room */
 #define LEASE_LOOKS    200
 #define LEASE_LOOK_MS  10
 #define PAUSE_MAX_MS   5000 /* longer pauses of a target are told to the client */
 
-/* The places of the model as they stand now. */
-struct view {
-	struct candidate list[LOOK_MAX];
-	const struct catalog_place *places[LOOK_MAX];
-	uint32_t count;
-};
+_Static_assert(PLAN_TRIED >= ATTEMPTS_MAX, "a plan knows of all attempts");
 
-/* ---- looking ---- */
-
-static bool was_tried(const struct request *r, const struct catalog_place *place)
-{
-	for (uint32_t i = 0; i < r->attempt_count; i++)
-		if (r->attempts[i].place->target == place->target)
-			return true;
-	return false;
-}
-
-static bool is_allowed(const struct request *r, const struct catalog_place *place)
-{
-	const struct catalog_target *t = place->target;
-	return (t->operations & OP_BIT(r->op->op)) && (t->local || !r->local_only) && !t->drain;
-}
-
-static void add_candidate(const struct request *r, struct view *v, const struct catalog_place *place, int64_t now_ms)
-{
-	struct target_state *s = place->target->state;
-	uint32_t i = v->count++;
-	v->places[i] = place;
-	v->list[i] = (struct candidate){
-		.taken = atomic_load_explicit(&s->places.taken, memory_order_relaxed), .limit = atomic_load_explicit(&s->places.limit, memory_order_relaxed),
-		.engine_waiting = atomic_load_explicit(&s->engine_waiting, memory_order_relaxed), .weight = place->target->weight,
-		.usable = is_allowed(r, place) && !was_tried(r, place) && (!r->catalog->breaker || health_would(&s->health, now_ms)),
-		.down = atomic_load_explicit(&s->up, memory_order_relaxed) == ENGINE_DOWN,
-		.warm = atomic_load_explicit(&place->learned->warm, memory_order_relaxed), .pace = &place->learned->pace,
-	};
-}
-
-static void look(struct request *r, struct view *v)
-{
-	const struct catalog_model *m = r->model;
-	uint32_t n = m->place_count, from = n > LOOK_MAX ? r->turn : 0;
-	int64_t now_ms = loop_now_ms(&r->worker->loop);
-	v->count = 0;
-	for (uint32_t i = 0; i < n && i < LOOK_MAX; i++)
-		add_candidate(r, v, &m->places[(from + i) % n], now_ms);
-}
-
-/* Which of them have seen the beginning of this prompt. */
-static void look_at_prefixes(struct request *r, struct view *v)
-{
-	uint32_t ids[LOOK_MAX];
-	struct prefix_look seen[LOOK_MAX];
-	if (r->prefix_count == 0)
-		return;
-	for (uint32_t i = 0; i < v->count; i++)
-		ids[i] = v->places[i]->target->state->places.id;
-	prefixes_look(r->worker->prefixes, r->prefix, r->prefix_count, ids, v->count, seen);
-	for (uint32_t i = 0; i < v->count; i++)
-		v->list[i].prefix = seen[i];
-}
+/* ---- what is asked for ---- */
 
 static void hash_prefix(struct request *r)
 {
@@ -85,6 +28,19 @@ static void hash_prefix(struct request *r)
 		return;
 	r->prefix = arena_alloc(&r->arena, PREFIX_BLOCKS * sizeof(*r->prefix));
 	r->prefix_count = prefix_hashes(r->facts.prompt.ptr, r->facts.prompt.len, r->worker->prefix_seed + m->id, r->prefix);
+}
+
+static struct plan_ask plan_ask_of(const struct request *r)
+{
+	struct plan_ask ask = {
+		.catalog = r->catalog, .model = r->model, .operation = OP_BIT(r->op->op), .local_only = r->local_only, .too_long = r->too_long,
+		.waited = r->attempt_count > 0 || r->queue_began_ms != 0, .input = r->input_guess,
+		.output = r->output_guess, .prefix = r->prefix, .prefix_count = r->prefix_count, .prefixes = r->worker->prefixes,
+		.queue = r->worker->queue, .turn = r->turn, .now_ms = loop_now_ms(&r->worker->loop),
+	};
+	for (uint32_t i = 0; i < r->attempt_count; i++)
+		ask.tried[ask.tried_count++] = r->attempts[i].place->target;
+	return ask;
 }
 
 /* ---- nothing to go to ---- */
@@ -99,12 +55,12 @@ static bool has_local_place(const struct catalog_model *m)
 
 /* What is only for a moment: a target that asked to be left alone for a while, or more retries at once than it may get. Then the request waits and asks
  * again. False: that is not what it is, or it would take too long. */
-static bool may_ask_again(struct request *r, const struct view *v)
+static bool may_ask_again(struct request *r, const struct plan_ask *ask, const struct plan_view *v)
 {
-	int64_t now_ms = loop_now_ms(&r->worker->loop), soonest = INT64_MAX;
+	int64_t now_ms = ask->now_ms, soonest = INT64_MAX;
 	for (uint32_t i = 0; i < v->count; i++) {
 		const struct health *h = &v->places[i]->target->state->health;
-		if (!is_allowed(r, v->places[i]) || was_tried(r, v->places[i]) || health_mode(h) != HEALTH_CLOSED)
+		if (!plan_may_fit(ask, v->places[i]) || health_mode(h) != HEALTH_CLOSED)
 			continue;
 		int64_t until = health_until_ms(h, now_ms), at = until > now_ms ? until : now_ms + RETRY_PAUSE_MS + worker_random(r->worker) % RETRY_PAUSE_MS;
 		soonest = at < soonest ? at : soonest;
@@ -166,31 +122,6 @@ static const struct step *use(struct request *r, const struct catalog_place *pla
 	return NULL;
 }
 
-static const struct step *choose_place(struct request *r, struct view *v, bool *full)
-{
-	struct choice_ask ask = {
-		.strategy = r->model->strategy, .affinity = r->model->affinity, .input_tokens = r->input_guess, .output_tokens = r->output_guess,
-		.blocks = r->prefix_count, .turn = r->turn,
-	};
-	for (uint32_t tries = 0; tries <= v->count; tries++) {
-		int i = choose(&ask, v->list, v->count);
-		if (i < 0) {
-			*full = i == -1;
-			return NULL;
-		}
-		if (!places_take(&v->places[i]->target->state->places)) {
-			v->list[i].limit = v->list[i].taken = v->list[i].taken ? v->list[i].taken : 1; /* somebody was faster */
-			continue;
-		}
-		const struct step *next = use(r, v->places[i]);
-		if (next)
-			return next;
-		v->list[i].usable = false;
-	}
-	*full = false;
-	return NULL;
-}
-
 /* ---- beyond the model's own places ---- */
 
 /* The budgets of overflow: all of the model's and of the gateway's, or none. Later: the disk has not got their lease yet. */
@@ -201,7 +132,7 @@ static enum verdict claim_overflow(struct request *r, const struct catalog_place
 	struct ask ask = {
 		.mono_us = clock_mono_us(), .book_us = r->book_us, .input_bound = r->input_bound, .input_guess = r->input_guess, .price = &place->price,
 		.output = r->facts.output ? r->facts.output : r->output_cap * r->facts.choices, .output_default = r->model->max_output,
-		.seconds = place->target->timeouts.total_ms / 1000,
+		.seconds = place->timeouts.total_ms / 1000,
 	};
 	if (r->overflow_claim.count || (!scopes[0] && !scopes[1]))
 		return CLAIM_GRANTED;
@@ -211,42 +142,10 @@ static enum verdict claim_overflow(struct request *r, const struct catalog_place
 	return a.verdict == CLAIM_LATER && a.by != LIMIT_LEASE ? CLAIM_SPENT : a.verdict;
 }
 
-static int64_t price_sum(const struct catalog_place *p)
+/* NULL: its budget is spent, or the place is not to be had after all. WAIT: ask again in a moment, the timer runs. */
+static const struct step *go_beyond(struct request *r, const struct catalog_place *place, enum overflow_when why)
 {
-	return p->price.known ? p->price.input + p->price.output : INT64_MAX;
-}
-
-static bool is_fit(const struct request *r, const struct catalog_place *place)
-{
-	const struct target_state *s = place->target->state;
-	return is_allowed(r, place) && !was_tried(r, place) && (!r->catalog->breaker || health_would(&s->health, loop_now_ms(&r->worker->loop))) &&
-	       atomic_load_explicit(&s->up, memory_order_relaxed) != ENGINE_DOWN;
-}
-
-/* In the order of the policy; NULL: none is fit. */
-static const struct catalog_place *next_beyond(const struct request *r)
-{
-	const struct catalog_model *m = r->model;
-	const struct catalog_place *best = NULL;
-	uint32_t from = m->overflow_order == OVERFLOW_ROUND_ROBIN ? r->turn : 0;
-	for (uint32_t i = 0; i < m->overflow_count; i++) {
-		const struct catalog_place *p = &m->overflow[(from + i) % m->overflow_count];
-		if (!is_fit(r, p) || (best && price_sum(p) >= price_sum(best)))
-			continue;
-		best = p;
-		if (m->overflow_order != OVERFLOW_CHEAPEST)
-			break;
-	}
-	return best;
-}
-
-/* NULL: the policy does not say so, or nobody there is fit, or its budget is spent. WAIT: ask again in a moment, the timer runs. */
-static const struct step *go_beyond(struct request *r, enum overflow_when when, const char *why)
-{
-	if (!(r->model->overflow_when & when) || r->attempt_count == ATTEMPTS_MAX)
-		return NULL;
-	const struct catalog_place *place = next_beyond(r);
-	enum verdict verdict = place ? claim_overflow(r, place) : CLAIM_SPENT;
+	enum verdict verdict = claim_overflow(r, place);
 	if (verdict == CLAIM_LATER && r->lease_looks++ < LEASE_LOOKS) {
 		timer_start(&r->worker->loop, &r->timer, LEASE_LOOK_MS);
 		return STEP_WAIT;
@@ -254,52 +153,10 @@ static const struct step *go_beyond(struct request *r, enum overflow_when when, 
 	if (verdict != CLAIM_GRANTED || !places_take(&place->target->state->places))
 		return NULL;
 	const struct step *next = use(r, place);
-	if (next && next != STEP_WAIT) {
-		r->overflow = why;
+	if (next) {
+		r->overflow = plan_why(why);
 		count(&r->worker->metrics.overflows);
 	}
-	return next;
-}
-
-static bool all_down(const struct view *v)
-{
-	for (uint32_t i = 0; i < v->count; i++)
-		if (v->list[i].usable && !v->list[i].down)
-			return false;
-	return true;
-}
-
-/* Predicted milliseconds until a place is free, from how long requests take lately. */
-static int64_t predicted_wait_ms(const struct request *r, const struct view *v)
-{
-	int64_t places = 0, service = 0;
-	for (uint32_t i = 0; i < v->count; i++) {
-		if (!v->list[i].usable)
-			continue;
-		int64_t each = atomic_load_explicit(&v->list[i].pace->service_ms, memory_order_relaxed);
-		places += v->list[i].limit;
-		service = each > service ? each : service;
-	}
-	return places ? ((int64_t)queue_waiting(r->worker->queue, r->model->id) + 1) * service / places : 0;
-}
-
-static bool is_too_long(const struct request *r)
-{
-	return r->too_long || (r->model->context && r->input_guess > r->model->context);
-}
-
-/* What the policy says before a place of the model's own is looked for. */
-static const struct step *go_beyond_at_once(struct request *r, const struct view *v)
-{
-	const struct step *next = NULL;
-	if (r->model->overflow_count == 0)
-		return NULL;
-	if (is_too_long(r))
-		next = go_beyond(r, OVERFLOW_CONTEXT, "context");
-	if (!next)
-		next = go_beyond(r, OVERFLOW_ALWAYS, "always");
-	if (!next && all_down(v))
-		next = go_beyond(r, OVERFLOW_DOWN, "down");
 	return next;
 }
 
@@ -331,9 +188,9 @@ static void plan_queue_timer(struct request *r)
 	timer_start(&r->worker->loop, &r->timer, next > now_ms ? next - now_ms : 1);
 }
 
-static const struct step *enter_queue(struct request *r, const struct view *v)
+static const struct step *enter_queue(struct request *r, const struct plan_view *v)
 {
-	struct places *targets[LOOK_MAX], *got = NULL;
+	struct places *targets[PLAN_PLACES], *got = NULL;
 	struct queue_ask ask = {
 		.model = r->model->id, .key = r->key ? r->key->serial : 0, .weight = r->key ? r->key->weight : 100,
 		.batch = r->key && r->key->class == CLASS_BATCH, .input = r->input_guess, .output = r->output_guess, .targets = targets,
@@ -384,7 +241,10 @@ static void tell_position(struct request *r)
 {
 	char text[96];
 	uint32_t position = queue_position(r->worker->queue, r->ticket);
-	int64_t each = atomic_load_explicit(&r->model->places[0].learned->pace.service_ms, memory_order_relaxed), eta_ms = each * position;
+	struct plan_ask ask = plan_ask_of(r);
+	struct plan_view v;
+	plan_look(&ask, &v);
+	int64_t eta_ms = plan_ahead_ms(&v, position);
 	int n = snprintf(text, sizeof(text), ": queued position=%u eta=%lld.%llds\n\n", position, (long long)(eta_ms / 1000), (long long)(eta_ms % 1000 / 100));
 	relay_comment(r, text, (size_t)n);
 }
@@ -405,7 +265,9 @@ const struct step *step_queue(struct request *r)
 		return STEP_WAIT;
 	r->timed_out = false;
 	if (r->model->overflow_count && now_ms >= r->queue_began_ms + r->model->overflow_wait_ms) {
-		const struct step *next = go_beyond(r, OVERFLOW_WAIT, "wait");
+		struct plan_ask ask = plan_ask_of(r);
+		const struct catalog_place *place = plan_beyond(&ask, OVERFLOW_WAIT);
+		const struct step *next = place ? go_beyond(r, place, OVERFLOW_WAIT) : NULL;
 		if (next == STEP_WAIT)
 			return next;
 		if (next) {
@@ -425,29 +287,45 @@ const struct step *step_queue(struct request *r)
 
 /* ---- the step ---- */
 
+/* Does what the plan says. NULL: what it named is not to be had any more, which the ask or the view says now. */
+static const struct step *act(struct request *r, const struct plan *p, struct plan_ask *ask, struct plan_view *v)
+{
+	const struct step *next;
+	switch (p->what) {
+	case PLAN_GO:
+		if (!places_take(&p->place->target->state->places)) {
+			struct candidate *c = &v->list[p->index];
+			c->limit = c->taken = c->taken ? c->taken : 1; /* somebody was faster */
+			return NULL;
+		}
+		next = use(r, p->place);
+		v->list[p->index].usable = next != NULL;
+		return next;
+	case PLAN_BEYOND:
+		next = go_beyond(r, p->place, p->why);
+		ask->stays = true;
+		return next;
+	case PLAN_WAIT:
+		return enter_queue(r, v);
+	default:
+		return may_ask_again(r, ask, v) ? STEP_WAIT : no_target(r);
+	}
+}
+
 const struct step *step_route(struct request *r)
 {
-	struct view v;
-	bool full = false;
+	struct plan_view v;
+	const struct step *next = NULL;
 	r->timed_out = false;
 	if (r->attempt_count == 0 && r->queue_began_ms == 0) {
 		r->turn = r->worker->turns[r->model->id % WORKER_TURNS]++;
 		hash_prefix(r);
 	}
-	look(r, &v);
-	look_at_prefixes(r, &v);
-	if (r->attempt_count == 0 && queue_must_wait(r->worker->queue, r->model->id) && r->queue_began_ms == 0)
-		full = true; /* nobody overtakes */
-	const struct step *next = go_beyond_at_once(r, &v);
-	if (!next && !full)
-		next = choose_place(r, &v, &full);
-	if (!next && full && r->model->overflow_count && predicted_wait_ms(r, &v) > r->model->overflow_wait_ms)
-		next = go_beyond(r, OVERFLOW_WAIT, "wait");
-	if (!next && !full)
-		next = go_beyond(r, OVERFLOW_DOWN, "down");
-	if (next)
-		return next;
-	if (full)
-		return enter_queue(r, &v);
-	return may_ask_again(r, &v) ? STEP_WAIT : no_target(r);
+	struct plan_ask ask = plan_ask_of(r);
+	plan_look(&ask, &v);
+	while (!next) { /* each time round one place less, or none beyond */
+		struct plan p = plan_make(&ask, &v);
+		next = act(r, &p, &ask, &v);
+	}
+	return next;
 }
