@@ -140,4 +140,5 @@ const struct dialect dialect_llamacpp = {
 	.timings = true,
 	.any_model = true,
 	.echoes_name = true,
+	.continues = true,
 };

@@ -2,7 +2,8 @@
  * ollama.c.
  *
  * A request without messages (or prompt) only loads the model, as there. A prompt that is too long
- * is cut in silence.
+ * is cut in silence to all of the window, unless truncate is false: then it is refused. A request whose window is another than
+ * the loaded one loads the model anew, which /sim/stats counts; without num_ctx, and on /v1, that is the model's own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dialects.h"
@@ -63,7 +64,7 @@ static void put_details(struct buf *out, const struct model *m)
 		 "\"parameter_size\":\"8.0B\",\"quantization_level\":\"Q4_K_M\",\"context_length\":"
 		 "%lld,"
 		 "\"embedding_length\":4096}",
-		 (long long)m->context);
+		 (long long)m->longest);
 }
 
 static void put_tag(struct buf *out, const struct model *m)
@@ -83,8 +84,9 @@ static void put_loaded(struct buf *out, const struct model *m)
 	put_digest(out, m);
 	buf_addc(out, ',');
 	put_details(out, m);
+	int64_t window = __atomic_load_n(&m->loaded, __ATOMIC_RELAXED);
 	buf_addf(out, ",\"expires_at\":\"" EXPIRES "\",\"size_vram\":%lld,\"context_length\":%lld}",
-		 (long long)SIZE, (long long)m->context);
+		 (long long)SIZE, (long long)(window ? window : m->context));
 }
 
 static void send_list(struct worker *w, struct http_conn *c,
@@ -132,10 +134,42 @@ static void show_run(struct worker *w, struct http_conn *c, const struct request
 			 "\"general.parameter_count\":8030261312,\"llama.context_length\":%lld,"
 			 "\"llama.embedding_length\":4096},\"capabilities\":[\"completion\","
 			 "\"tools\"],\"modified_at\":\"" MODIFIED "\"}",
-			 (long long)m->context);
+			 (long long)m->longest);
 		worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));
 	}
 	arena_release(&a);
+}
+
+/* ---- the window ---- */
+
+static bool may_be_cut(const struct job *j)
+{
+	struct json_want want = {.name = STR_INIT("truncate")};
+	bool native = j->surface == &surface_ollama_chat || j->surface == &surface_ollama_generate;
+	return !native || !json_scan(j->conn->body, &want, 1, NULL, NULL) || want.type != JSON_BOOL || want.value.len == 4;
+}
+
+static void load_model(struct job *j, int64_t window)
+{
+	int64_t before = __atomic_exchange_n(&((struct model *)j->model)->loaded, j->unload ? 0 : window, __ATOMIC_RELAXED);
+	if (before && before != window && !j->unload)
+		worker_count(j->worker, COUNT_RELOADS, 1);
+}
+
+bool ollama_fit(struct job *j, int64_t *context)
+{
+	*context = *context < 1 ? j->model->context : *context > j->model->longest ? j->model->longest : *context;
+	j->window = *context;
+	load_model(j, *context);
+	if (j->prompt_tokens <= *context)
+		return true;
+	if (!may_be_cut(j)) {
+		worker_complain(j->worker, j->conn, &(struct complaint){.status = 400, .shape = j->surface->shape,
+									.text = STR("the input length exceeds the context length")});
+		return false;
+	}
+	j->prompt_tokens = (uint32_t)*context;
+	return true;
 }
 
 /* ---- embeddings ---- */

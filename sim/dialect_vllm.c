@@ -134,6 +134,7 @@ const struct dialect dialect_vllm = {
 	.ids = ID_HEX,
 	.early_head = true,
 	.counts_max = true,
+	.continues_if_told = true,
 };
 
 /* ---- SGLang ---- */
@@ -234,4 +235,5 @@ const struct dialect dialect_sglang = {
 	.ids = ID_HEX,
 	.early_head = true,
 	.counts_max = true,
+	.continues_if_told = true,
 };

@@ -17,7 +17,7 @@ static uint64_t name_hash(struct str name)
 	return text_mix(h);
 }
 
-static void model_add(struct sim *sim, struct str name, int64_t context)
+static void model_add(struct sim *sim, struct str name, int64_t context, int64_t longest)
 {
 	struct model *m = &sim->models[sim->model_count++];
 	struct buf json;
@@ -27,22 +27,27 @@ static void model_add(struct sim *sim, struct str name, int64_t context)
 	m->json = buf_str(&json);
 	m->hash = name_hash(name);
 	m->context = context;
+	m->longest = longest > context ? longest : context;
 }
 
-/* "name" or "name=ctx32768"; Ollama's names have a tag. */
+/* "name", "name=ctx4096" or "name=ctx4096/32768" (Ollama: num_ctx may raise it up to that); Ollama's names have a tag. */
 static void add_spelled(struct sim *sim, struct str item)
 {
-	int64_t context = CONTEXT_DEFAULT;
+	int64_t context = CONTEXT_DEFAULT, longest = 0;
 	size_t at = str_search(item, STR("=ctx"));
-	if (at < item.len)
-		str_to_i64(str_skip(item, at + 4), &context);
+	struct str windows = str_skip(item, at + 4);
+	size_t slash = str_find(windows, '/');
+	if (at < item.len) {
+		str_to_i64(str_head(windows, slash), &context);
+		str_to_i64(str_skip(windows, slash + 1), &longest);
+	}
 	struct str name = str_head(item, at);
 	struct buf tagged;
 	buf_init(&tagged, 64 * 1024);
 	buf_adds(&tagged, name);
 	if (sim->dialect->free_case && str_find(name, ':') == name.len)
 		BUF_ADD(&tagged, ":latest");
-	model_add(sim, buf_str(&tagged), context);
+	model_add(sim, buf_str(&tagged), context, longest);
 	buf_release(&tagged);
 }
 

@@ -57,7 +57,7 @@ void job_text_put(struct job *j, struct buf *out, uint32_t choice)
 			return;
 		char *at = out->ptr + out->len;
 		for (uint32_t i = 0; i < some; i++, done++) {
-			struct str word = text_word(j->hash + choice, done);
+			struct str word = text_word(j->hash + choice, j->from + done);
 			memcpy(at, word.ptr, word.len);
 			at += word.len;
 		}
@@ -198,7 +198,7 @@ static void each_piece(struct job *j, struct buf *out, uint32_t choice,
 	struct str rest = j->text, piece = STR_NONE;
 	for (uint32_t i = 0; i < j->tokens; i++) {
 		if (j->source == SOURCE_WORDS)
-			piece = text_word(j->hash + choice, i);
+			piece = text_word(j->hash + choice, j->from + i);
 		else
 			text_piece(&rest, &piece);
 		if (i)
@@ -233,7 +233,7 @@ static void put_offsets(struct job *j, struct buf *out, uint32_t choice)
 	size_t at = 0;
 	for (uint32_t i = 0; i < j->tokens; i++, at += piece.len) {
 		if (j->source == SOURCE_WORDS)
-			piece = text_word(j->hash + choice, i);
+			piece = text_word(j->hash + choice, j->from + i);
 		else
 			text_piece(&rest, &piece);
 		if (i)

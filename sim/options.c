@@ -34,7 +34,7 @@ static const struct option table[] = {
 	 "vllm, llamacpp, ollama, openai (default), lmstudio, sglang, mistral, openrouter, together, "
 	 "groq, deepseek, gemini"},
 	{"--models", "LIST", KIND_TEXT, AT(models), 0,
-	 "names, with =ctxN for a context of N tokens: a,b=ctx32768"},
+	 "names, with =ctxN for a context of N tokens: a,b=ctx32768; Ollama: =ctxN/M, num_ctx raises it to M"},
 	{"--model-count", "N", KIND_COUNT, AT(model_count), 1000000,
 	 "so many more models: model-0, model-1 ..."},
 	{"--model-prefix", "TEXT", KIND_TEXT, AT(model_prefix), 0,

@@ -22,6 +22,8 @@ enum {
 	WANT_MAX_COMPLETION,
 	WANT_N,
 	WANT_LOGPROBS,
+	WANT_CONTINUE,
+	WANT_GENERATION,
 	WANT_OPENAI,
 	WANT_INPUT = WANT_COMMON,
 	WANT_SYSTEM,
@@ -37,8 +39,7 @@ void request_wants_init(struct worker *w)
 {
 	static const char *const common[] = {"model",      "messages", "prompt",      "stream",
 					     "max_tokens", "tools",    "tool_choice", "seed"};
-	static const char *const openai[] = {"stream_options", "max_completion_tokens", "n",
-					     "logprobs"};
+	static const char *const openai[] = {"stream_options", "max_completion_tokens", "n", "logprobs", "continue_final_message", "add_generation_prompt"};
 	static const char *const other[] = {
 		"input",   "system", "instructions", "max_output_tokens",
 		"options", "name",   "keep_alive"};
@@ -286,6 +287,23 @@ static const struct json_want *prompt_part(const struct json_want *wants, bool o
 	return i < (openai ? 2 : 5) ? &wants[parts[i]] : NULL;
 }
 
+/* Whether the prompt ends with the beginning of the answer: then it goes to `begun`. False: an error was sent. */
+static bool read_begun(struct job *j, struct json_want *wants, struct str *begun)
+{
+	const struct dialect *d = j->worker->sim->dialect;
+	struct json_want *messages = &wants[WANT_MESSAGES];
+	bool chat = j->surface == &surface_chat, told = chat && is_true(&wants[WANT_CONTINUE]);
+	if (messages->type != JSON_ARRAY || (!chat && j->surface != &surface_ollama_chat))
+		return true;
+	if (told && d->continues_if_told && (wants[WANT_GENERATION].type != JSON_BOOL || is_true(&wants[WANT_GENERATION])))
+		return complain(j, 400, NULL, NULL, STR("Cannot set both `continue_final_message` and `add_generation_prompt` to True."));
+	if (!(told && d->continues_if_told) && !d->continues && d != &dialect_ollama)
+		return true;
+	if (!continue_read(j, &messages->value, begun) && told)
+		return complain(j, 400, NULL, NULL, STR("Cannot set `continue_final_message` when the last message is not from the assistant."));
+	return true;
+}
+
 /* Counts the prompt's tokens, and derives from it what the answer will be. */
 static void read_prompt(struct job *j, const struct json_want *wants, bool openai)
 {
@@ -469,6 +487,7 @@ bool request_read(struct job *j)
 	bool openai = j->surface == &surface_chat || j->surface == &surface_completions;
 	struct json_want *wants = openai ? j->worker->openai_wants : j->worker->other_wants;
 	struct knobs k = {.tokens = -1};
+	struct str begun = STR_NONE;
 	int64_t limit = -1;
 	arena_init(&j->arena, 256);
 	j->choices = 1;
@@ -484,7 +503,10 @@ bool request_read(struct job *j)
 		return false;
 	j->hash = text_mix(sim->options.seed ^ j->model->hash);
 	read_knobs(j, &k);
+	if (!read_begun(j, wants, &begun))
+		return false;
 	read_prompt(j, wants, openai);
+	j->prompt_tokens += text_pieces(begun);
 	int64_t context = j->model->context;
 	if (!read_limit(j, &wants[WANT_MAX_TOKENS], &limit))
 		return false;
@@ -497,9 +519,11 @@ bool request_read(struct job *j)
 	j->stream = absent(&wants[WANT_STREAM]) ? j->surface->streams_by_default
 						: is_true(&wants[WANT_STREAM]);
 	choose_source(j, wants, &k);
+	if (begun.len && j->source == SOURCE_WORDS)
+		continue_words(j, begun);
 	if (!openai)
 		read_loading(j, wants);
-	return fit(j, limit, context);
+	return (sim->dialect != &dialect_ollama || ollama_fit(j, &context)) && fit(j, limit, context);
 }
 
 /* ---- calls that do not generate ---- */

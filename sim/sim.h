@@ -56,6 +56,8 @@ struct model {
 	struct str json; /* the name as a JSON string, quotes included */
 	uint64_t hash;   /* of the name in lower case */
 	int64_t context; /* tokens */
+	int64_t longest; /* Ollama: what num_ctx may raise it to */
+	int64_t loaded;  /* Ollama: the window that it is loaded with; 0: it is not; atomic */
 	bool used;       /* has answered since the start; atomic */
 };
 
@@ -147,6 +149,8 @@ struct dialect {
 	struct str comment;      /* what a stream begins with */
 	enum usage_place usage_place;
 	bool short_ids;          /* of tool calls: nine letters and digits */
+	bool continues;          /* an assistant's message at the end is the beginning of the answer */
+	bool continues_if_told;  /* the same, but only with continue_final_message */
 	bool bare_tools;         /* calls have no index and an empty id, and the finish reason is stop */
 };
 extern const struct dialect dialect_vllm, dialect_llamacpp, dialect_ollama, dialect_openai,
@@ -206,9 +210,11 @@ struct job {
 	uint32_t prompt_tokens, cached_tokens;
 	uint32_t tokens;       /* that each choice will have */
 	uint32_t made;         /* of these */
+	uint32_t from;         /* words of the answer that the prompt has already: it is continued behind them */
 	uint32_t choices;
 	uint32_t sequence;     /* numbers of events */
 	uint32_t kv_tokens;    /* counted in engine.kv_tokens */
+	int64_t window;        /* Ollama: the context that it had; 0: the model's */
 	uint16_t status;
 	uint8_t state;         /* enum job_state */
 	uint8_t source;        /* enum job_source */
@@ -235,6 +241,7 @@ enum counter {
 	COUNT_REQUESTS, COUNT_CALLS, COUNT_FINISHED, COUNT_ABORTED, COUNT_REFUSED, COUNT_FAULTS,
 	COUNT_ACTIVE, COUNT_PROMPT, COUNT_CACHED, COUNT_GENERATED, COUNT_STOP, COUNT_LENGTH,
 	COUNT_TTFT_US, COUNT_E2E_US, COUNT_BYTES_IN, COUNT_BYTES_OUT, COUNT_QUERIES, COUNT_HITS,
+	COUNT_RELOADS,
 	COUNT_ALL,
 };
 #define PATHS_MAX 64
@@ -277,6 +284,7 @@ struct log_entry {
 	const struct model *model;
 	int64_t begun_us, ended_us;
 	uint32_t prompt_tokens, cached_tokens, completion_tokens;
+	int64_t window;
 	uint16_t status;
 	uint8_t fault;
 	bool stream, aborted;
@@ -351,10 +359,17 @@ const struct route *route_find(const struct sim *sim, struct request_line *line,
 /* request.c: reads a request into a job of which worker, conn and surface are set. False: an error
  * was sent. */
 bool request_read(struct job *j);
+/* dialect_ollama.c: what the request's window means there. `context`: the one that it asks for, or the model's; then the one that it gets. False: an error
+ * was sent. */
+bool ollama_fit(struct job *j, int64_t *context);
 void request_wants_init(struct worker *w);
 /* A header of the request that asks the simulator for something, by its name behind "x-sim-"; ptr
  * NULL if absent. */
 struct str request_knob(const struct http_conn *c, struct str name);
+/* continue.c: cuts the assistant's message off the end of the messages, and gives its text. False: there is none, nothing has changed. */
+bool continue_read(struct job *j, struct str *messages, struct str *begun);
+/* The words that the beginning has are made already. Once the answer is chosen. */
+void continue_words(struct job *j, struct str begun);
 /* For calls that do not generate: parses the body and finds the model. NULL: an error was sent. The
  * tree lives in `a`. */
 const struct json *request_tree(struct worker *w, struct http_conn *c, struct arena *a,

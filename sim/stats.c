@@ -51,6 +51,7 @@ static void write_log(struct job *j, int64_t now_us)
 		.prompt_tokens = j->prompt_tokens,
 		.cached_tokens = j->cached_tokens,
 		.completion_tokens = j->made * j->choices,
+		.window = j->window ? j->window : j->model->context,
 		.status = j->status,
 		.fault = j->fault.kind,
 		.stream = j->stream,
@@ -120,6 +121,7 @@ static void put_numbers(struct json_writer *jw, struct sim *sim)
 		{"prompt_tokens", COUNT_PROMPT}, {"cached_tokens", COUNT_CACHED},
 		{"tokens", COUNT_GENERATED},     {"bytes_in", COUNT_BYTES_IN},
 		{"bytes_out", COUNT_BYTES_OUT},  {"active", COUNT_ACTIVE},
+		{"reloads", COUNT_RELOADS},
 	};
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
 		json_member_i64(jw, str_from(numbers[i].name),
@@ -168,9 +170,9 @@ static void put_entry(const struct sim *sim, struct buf *out, const struct log_e
 	buf_addf(out,
 		 ",\"stream\":%s,\"prompt_tokens\":%u,\"cached_tokens\":%u,\"completion_tokens\":%"
 		 "u,\"aborted\":%s,"
-		 "\"status\":%u,\"fault\":\"%s\",\"begun_us\":%lld,\"ended_us\":%lld}",
+		 "\"context\":%lld,\"status\":%u,\"fault\":\"%s\",\"begun_us\":%lld,\"ended_us\":%lld}",
 		 e->stream ? "true" : "false", e->prompt_tokens, e->cached_tokens,
-		 e->completion_tokens, e->aborted ? "true" : "false", e->status,
+		 e->completion_tokens, e->aborted ? "true" : "false", (long long)e->window, e->status,
 		 fault_info(e->fault)->name, (long long)e->begun_us, (long long)e->ended_us);
 }
 

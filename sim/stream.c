@@ -61,7 +61,7 @@ static void put_token(struct job *j, struct buf *out)
 	}
 	for (uint32_t i = 0; i < j->choices; i++) {
 		if (j->source == SOURCE_WORDS)
-			piece = text_word(j->hash + i, j->made);
+			piece = text_word(j->hash + i, j->from + j->made);
 		j->surface->piece(j, out, i, piece);
 	}
 	j->made++;

@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "admin/live.h"
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "http/url.h"
 
@@ -106,9 +105,18 @@ static bool host_is_ours(struct str host)
 	return address_parse(name, 0, &a) || str_ieq(name, STR("localhost"));
 }
 
+static void answer_ready(struct control *c, struct http_conn *conn)
+{
+	if (!c->ready || c->draining)
+		http_respond(conn, 503, STR(PLAIN), STR("not ready\n"));
+	else if (catalog_drained(c->catalog))
+		http_respond(conn, 503, STR(PLAIN), STR("not ready: all targets are in maintenance\n"));
+	else
+		http_respond(conn, 200, STR(PLAIN), STR("ready\n"));
+}
+
 static void answer_open(struct control *c, struct http_conn *conn, struct str path)
 {
-	bool ready = c->ready && !c->draining;
 	if (conn->head->method != METHOD_GET && conn->head->method != METHOD_HEAD)
 		http_respond(conn, 405, STR(PLAIN "allow: GET, HEAD\r\n"), STR("only GET\n"));
 	else if (str_eq(path, STR("/metrics")))
@@ -116,7 +124,7 @@ static void answer_open(struct control *c, struct http_conn *conn, struct str pa
 	else if (str_eq(path, STR("/health")))
 		http_respond(conn, 200, STR(PLAIN "x-valet: 1\r\nserver: valet\r\n"), STR("ok\n"));
 	else if (str_eq(path, STR("/ready")))
-		http_respond(conn, ready ? 200 : 503, STR(PLAIN), ready ? STR("ready\n") : STR("not ready\n"));
+		answer_ready(c, conn);
 	else
 		http_respond(conn, 404, STR(PLAIN "x-valet: 1\r\nserver: valet\r\n"), STR("there is /metrics, /health, /ready and /api here\n"));
 }
@@ -126,19 +134,8 @@ static void answer_open(struct control *c, struct http_conn *conn, struct str pa
 static void answer_api_error(struct http_conn *conn, int status, struct str fields, struct str message, struct str code)
 {
 	struct buf body;
-	struct json_writer w;
 	buf_init(&body, 4096);
-	json_writer_init(&w, &body);
-	json_open_object(&w);
-	json_put_key(&w, STR("error"));
-	json_open_object(&w);
-	json_member_str(&w, STR("message"), message);
-	json_member_str(&w, STR("type"), STR("invalid_request_error"));
-	json_put_key(&w, STR("param"));
-	json_put_null(&w);
-	json_member_str(&w, STR("code"), code);
-	json_close_object(&w);
-	json_close_object(&w);
+	api_put_error(&body, status, code, STR_NONE, message);
 	http_respond(conn, status, fields, buf_str(&body));
 	buf_release(&body);
 }
@@ -160,7 +157,9 @@ static bool answer_live(struct control *c, struct http_conn *conn, struct str pa
 	}
 	if (!str_starts(rest, STR("/")) || !str_ends(rest, STR("/stop")) || conn->head->method != METHOD_POST)
 		return false;
-	return live_stop(c, conn, str_of(rest.ptr + 1, rest.len - sizeof("/stop")));
+	if (!live_stop(c, conn, str_of(rest.ptr + 1, rest.len - sizeof("/stop"))))
+		answer_api_error(conn, 404, STR(API_FIELDS), STR("there is no such request under way"), STR("not_found"));
+	return true;
 }
 
 static void answer_api(struct control *c, struct http_conn *conn, struct str path, struct str query)

@@ -19,6 +19,7 @@
 #define ANSWER_MAX (64 << 10)
 #define TEXT_MAX   2000
 #define PATTERN_SHOWN 200
+#define NAME_SHOWN    200
 
 const char *const alert_kind_names[ALERT_KIND_COUNT + 1] = {"auto", "ntfy", "discord", "slack", "json", NULL};
 
@@ -200,16 +201,22 @@ static char *write_text(const struct budget_warning *w, struct str key_name, int
 }
 
 /* Goes into a field's line: ASCII, nothing that could end it. */
+static char *line_of(const struct buf *b)
+{
+	char *line = text_of(b);
+	for (char *c = line; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	return line;
+}
+
 static char *write_title(const struct budget_warning *w, struct str key_name)
 {
 	struct buf out;
 	buf_init(&out, TEXT_MAX);
 	buf_addf(&out, "Valet: %d %% of the budget of ", w->percent);
 	add_scope(&out, w, key_name);
-	char *title = text_of(&out);
-	for (char *c = title; *c; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
+	char *title = line_of(&out);
 	buf_release(&out);
 	return title;
 }
@@ -254,25 +261,70 @@ static char *write_json(const struct budget_warning *warning, struct str key_nam
 	return json;
 }
 
-void alert_budget(struct alert *a, const struct budget_warning *warning, struct str key_name, int64_t now_s)
+static bool has_room(struct alert *a)
 {
-	int64_t resets_s = civil_window(warning->budget.period, now_s).to_s;
 	if (!a->url)
-		return;
-	if (a->count == QUEUE) {
-		a->counts.dropped++;
-		log_warn("a warning for the webhook is dropped: %d of them wait already", QUEUE);
-		return;
-	}
-	a->notes[(a->first + a->count) % QUEUE] = (struct note){
-		.title = write_title(warning, key_name),
-		.text = write_text(warning, key_name, resets_s),
-		.json = write_json(warning, key_name, resets_s, now_s),
-		.urgent = warning->percent >= 100,
-	};
+		return false;
+	if (a->count < QUEUE)
+		return true;
+	a->counts.dropped++;
+	log_warn("a warning for the webhook is dropped: %d of them wait already", QUEUE);
+	return false;
+}
+
+static void put(struct alert *a, struct note note)
+{
+	a->notes[(a->first + a->count) % QUEUE] = note;
 	a->count++;
 	if (!timer_running(&a->again))
 		send_first(a);
+}
+
+void alert_budget(struct alert *a, const struct budget_warning *warning, struct str key_name, int64_t now_s)
+{
+	int64_t resets_s = civil_window(warning->budget.period, now_s).to_s;
+	if (has_room(a))
+		put(a, (struct note){
+			.title = write_title(warning, key_name),
+			.text = write_text(warning, key_name, resets_s),
+			.json = write_json(warning, key_name, resets_s, now_s),
+			.urgent = warning->percent >= 100,
+		});
+}
+
+/* ---- a refused secret ---- */
+
+static char *write_denied(struct str target, struct str host, int64_t now_s)
+{
+	struct json_writer w;
+	struct buf out;
+	buf_init(&out, (size_t)8 << 10);
+	json_writer_init(&w, &out);
+	json_open_object(&w);
+	json_member_str(&w, STR("event"), STR("secret_refused"));
+	json_member_i64(&w, STR("at"), now_s);
+	json_member_str(&w, STR("target"), target);
+	json_member_str(&w, STR("host"), host);
+	json_close_object(&w);
+	char *json = text_of(&out);
+	buf_release(&out);
+	return json;
+}
+
+void alert_denied(struct alert *a, struct str target, struct str host, int64_t now_s)
+{
+	struct buf title, text;
+	if (!has_room(a))
+		return;
+	buf_init(&title, TEXT_MAX);
+	buf_init(&text, TEXT_MAX);
+	buf_addf(&title, "Valet: target %.*s refuses its secret", STR_ARG(str_head(target, NAME_SHOWN)));
+	buf_addf(&text, "The target %.*s (%.*s) refuses the secret that is configured for it, or its account has no credit. It is set aside until a request is taken again, "
+			"or the settings change.",
+		 STR_ARG(str_head(target, NAME_SHOWN)), STR_ARG(str_head(host, NAME_SHOWN)));
+	put(a, (struct note){.title = line_of(&title), .text = text_of(&text), .json = write_denied(target, host, now_s), .urgent = true});
+	buf_release(&title);
+	buf_release(&text);
 }
 
 /* ---- where to ---- */

@@ -1,4 +1,4 @@
-/* alert.h - warnings of budgets to a webhook: ntfy, Discord, Slack, or plain JSON.
+/* alert.h - warnings of budgets and of refused secrets to a webhook: ntfy, Discord, Slack, or plain JSON.
  *
  * One POST at a time; the rest waits in a short queue, and what does not fit there is dropped and counted in the log. What is not taken is tried again three
  * times, with growing delays. Never blocks; nothing of a webhook's URL is logged but its host, since the rest is a secret with many of them.
@@ -36,6 +36,9 @@ const char *alert_set(struct alert *a, struct str url, enum alert_kind kind);
 const char *alert_check(struct str url);
 /* Tells that a budget has crossed a line. key_name: "-" where it is not a key's. */
 void alert_budget(struct alert *a, const struct budget_warning *warning, struct str key_name, int64_t now_s);
+
+/* Tells that a target refuses its secret, or that its account has no credit. */
+void alert_denied(struct alert *a, struct str target, struct str host, int64_t now_s);
 
 /* The first delay before something is tried again, which grows fourfold each time; 2 s at the start. */
 void alert_set_delay(struct alert *a, int64_t first_ms);

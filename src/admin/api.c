@@ -1,7 +1,7 @@
 /* api.c - the admin API: from a method and a path to an endpoint, its query and its body; errors; the reference. See api.h.
  *
- * One row in api_endpoints[] is one endpoint; api_keys.c, api_usage.c and api_advice.c have their functions. An endpoint appends its answer and returns the
- * status. Nothing here is kept from one call to the next but the list of keys.
+ * One row in api_endpoints[] is one endpoint; api_keys.c, api_usage.c, api_advice.c and api_targets.c have their functions. An endpoint appends its answer and
+ * returns the status. Nothing here is kept from one call to the next but the list of keys, and that of targets set aside.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "admin/api_parts.h"
@@ -107,7 +107,7 @@ struct api *api_new(const struct api_options *o, struct buf *why)
 	a->o = *o;
 	a->folder = mem_str(str_from(o->folder));
 	a->gone = mem_array(API_NAMES, sizeof(*a->gone));
-	if (api_list_load(a, why) && take_pepper(a, why))
+	if (api_list_load(a, why) && take_pepper(a, why) && api_drain_load(a, why))
 		return a;
 	api_free(a);
 	return NULL;
@@ -118,6 +118,7 @@ void api_free(struct api *a)
 	if (!a)
 		return;
 	api_list_release(a);
+	api_drain_release(a);
 	hmac_key_wipe(&a->pepper);
 	free(a->gone);
 	free(a->folder);
@@ -131,9 +132,27 @@ void api_use_settings(struct api *a, const struct settings *s)
 
 /* ---- errors ---- */
 
-int api_fail(struct api_call *c, int status, const char *code, struct str param, const char *format, ...)
+void api_put_error(struct buf *out, int status, struct str code, struct str param, struct str message)
 {
 	struct json_writer w;
+	json_writer_init(&w, out);
+	json_open_object(&w);
+	json_put_key(&w, STR("error"));
+	json_open_object(&w);
+	json_member_str(&w, STR("message"), message);
+	json_member_str(&w, STR("type"), status >= 500 ? STR("server_error") : STR("invalid_request_error"));
+	json_put_key(&w, STR("param"));
+	if (param.len)
+		json_put_str(&w, param);
+	else
+		json_put_null(&w);
+	json_member_str(&w, STR("code"), code);
+	json_close_object(&w);
+	json_close_object(&w);
+}
+
+int api_fail(struct api_call *c, int status, const char *code, struct str param, const char *format, ...)
+{
 	struct buf text;
 	va_list args;
 	buf_init(&text, 64 << 10);
@@ -142,40 +161,36 @@ int api_fail(struct api_call *c, int status, const char *code, struct str param,
 	va_end(args);
 	c->out->len = c->out_start;
 	c->out->over = false;
-	json_writer_init(&w, c->out);
-	json_open_object(&w);
-	json_put_key(&w, STR("error"));
-	json_open_object(&w);
-	json_member_str(&w, STR("message"), buf_str(&text));
-	json_member_str(&w, STR("type"), status >= 500 ? STR("server_error") : STR("invalid_request_error"));
-	json_put_key(&w, STR("param"));
-	if (param.len)
-		json_put_str(&w, param);
-	else
-		json_put_null(&w);
-	json_member_str(&w, STR("code"), str_from(code));
-	json_close_object(&w);
-	json_close_object(&w);
+	api_put_error(c->out, status, str_from(code), param, buf_str(&text));
 	buf_release(&text);
 	return status;
 }
 
 /* ---- the path ---- */
 
-/* Compares segment by segment; {key} takes any segment that is not empty. */
-static bool path_matches(const char *pattern, struct str path, struct str *target)
+/* Compares segment by segment; {key} and the like take any segment that is not empty. */
+static bool path_matches(const char *pattern, struct str path, struct str *named)
 {
 	struct str want = str_from(pattern), have = path, a, b;
-	*target = STR_NONE;
+	*named = STR_NONE;
 	for (;;) {
 		bool more = str_split(&want, '/', &a), got = str_split(&have, '/', &b);
 		if (!more || !got)
 			return more == got;
-		if (str_eq(a, STR("{key}")) && b.len > 0)
-			*target = b;
+		if (str_starts(a, STR("{")) && b.len > 0)
+			*named = b;
 		else if (!str_eq(a, b))
 			return false;
 	}
+}
+
+bool api_needs_server(struct str path)
+{
+	struct str named;
+	for (const struct api_endpoint *e = api_endpoints; e->method; e++)
+		if (path_matches(e->path, path, &named))
+			return e->server;
+	return false;
 }
 
 /* Decoded, in the arena; ptr NULL: a bad escape. */
@@ -193,10 +208,10 @@ static struct str decode(struct arena *arena, struct str text)
 static int wrong_method(struct api_call *c)
 {
 	struct buf names;
-	struct str target;
+	struct str named;
 	buf_init(&names, 256);
 	for (const struct api_endpoint *e = api_endpoints; e->method; e++)
-		if (path_matches(e->path, c->request->path, &target))
+		if (path_matches(e->path, c->request->path, &named))
 			buf_addf(&names, "%s%s", names.len ? ", " : "", e->method);
 	api_fail(c, 405, "method_not_supported", STR_NONE, "this path exists, but not with this method; it takes %.*s", STR_ARG(buf_str(&names)));
 	buf_release(&names);
@@ -288,11 +303,13 @@ static int read_body(struct api_call *c)
 
 static int run(struct api_call *c)
 {
-	if (c->target.ptr) {
-		c->target = decode(&c->arena, c->target);
-		if (!c->target.ptr)
+	if (c->named.ptr) {
+		c->named = decode(&c->arena, c->named);
+		if (!c->named.ptr)
 			return api_fail(c, 400, "invalid_value", STR_NONE, "the path is not written as a URL's: a bad %% escape");
 	}
+	if (!c->endpoint->run || (c->endpoint->server && !c->api->o.server))
+		return api_fail(c, 503, "no_server", STR_NONE, "only a running server can answer that, and none runs here, or it is stopping");
 	int status = read_query(c);
 	if (!status)
 		status = read_body(c);
@@ -308,7 +325,7 @@ int api_do(struct api *a, const struct api_request *r, struct buf *out)
 	struct api_call c = {.api = a, .request = r, .out = out, .out_start = out->len};
 	bool path_known = false;
 	for (const struct api_endpoint *e = api_endpoints; e->method; e++) {
-		if (!path_matches(e->path, r->path, &c.target))
+		if (!path_matches(e->path, r->path, &c.named))
 			continue;
 		path_known = true;
 		if (!str_eq(r->method, str_from(e->method)))

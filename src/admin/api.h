@@ -8,11 +8,21 @@
 #ifndef VALET_ADMIN_API_H
 #define VALET_ADMIN_API_H
 
+#include "admin/discover.h"
+#include "gate/catalog.h"
 #include "gate/keyring.h"
 #include "gate/settings.h"
 #include "store/ledger.h"
 
 struct api;
+
+/* What only a running server knows. Called on the control thread, with the user of the options. */
+struct api_server {
+	const struct catalog *(*catalog)(void *user);                /* the newest */
+	const struct engine *(*engine)(void *user, struct str name); /* what the watcher sees of a target; NULL: nothing */
+	struct queue *(*queue)(void *user);                          /* who waits for a place */
+	void (*drain_changed)(void *user);                           /* api_drained() may say something else now; called before the answer is written */
+};
 
 struct api_options {
 	/* Runs `run` on the store and returns when it has; false: there is none any more. */
@@ -23,9 +33,10 @@ struct api_options {
 	/* A key was made, changed or taken away: build a new keyring (api_keyring()) and publish it. Called before the answer is written, so that this
 	 * shows the new limits. NULL is allowed. */
 	void (*keys_changed)(void *user);
+	const struct api_server *server; /* NULL: none runs, and what only one knows is refused with a sentence */
 };
 
-/* Reads all keys. NULL and a sentence where the store or the pepper cannot be read. */
+/* Reads all keys, and which targets are set aside. NULL and a sentence where the store or the pepper cannot be read. */
 struct api *api_new(const struct api_options *o, struct buf *why);
 void api_free(struct api *a);
 /* Of the newest settings: probation, new keys. The settings must live until the next call. */
@@ -40,6 +51,13 @@ struct api_request {
 };
 /* Answers; appends JSON to `out`. The HTTP status. 0: not one of these endpoints. */
 int api_do(struct api *a, const struct api_request *r, struct buf *out);
+
+/* Appends {"error":{…}}; `param` may be empty. */
+void api_put_error(struct buf *out, int status, struct str code, struct str param, struct str message);
+/* Whether only a running server can answer what that path names. */
+bool api_needs_server(struct str path);
+/* Whether the operator has set the target of that name aside. Holds across restarts. */
+bool api_drained(const struct api *a, struct str target);
 
 size_t api_key_count(const struct api *a);
 /* A keyring of all keys; one reference. `books` of the options must not be NULL. Once api_load_books() was called, scopes that are new in the books are

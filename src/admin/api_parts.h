@@ -34,6 +34,8 @@ struct api {
 	bool stale;               /* keys were changed since the last keyring */
 	char (*gone)[16];         /* API_NAMES texts, one after the other */
 	unsigned gone_next;
+	char **drained;           /* names of targets that the operator has set aside, in the order of that */
+	size_t drained_count;
 };
 
 /* One request. All that is read of it lives in `arena`. */
@@ -42,7 +44,7 @@ struct api_call {
 	const struct api_request *request;
 	const struct api_endpoint *endpoint;
 	struct arena arena;
-	struct str target;                /* {key} of the path, decoded; ptr NULL: the path has none */
+	struct str named;                 /* what stands in the path for {…}, decoded; ptr NULL: the path has none */
 	struct str values[API_QUERY_MAX]; /* of the endpoint's queries, decoded; ptr NULL: not given */
 	struct json *body;                /* an object; NULL: none */
 	struct buf *out;
@@ -57,12 +59,13 @@ struct api_query {
 
 struct api_endpoint {
 	const char *method, *path;        /* "/api/keys/{key}" */
-	int (*run)(struct api_call *c);   /* the status */
+	int (*run)(struct api_call *c);   /* the status; NULL: the listener has answered it already, since workers must be asked (live.c) */
 	enum api_body body;
 	struct api_query queries[API_QUERY_MAX]; /* ends with name NULL */
 	const char *summary;              /* for the overview */
 	const char *text;                 /* markdown */
 	const char *example;              /* an answer; NULL: said in the text */
+	bool server;                      /* only a running server can answer it */
 };
 extern const struct api_endpoint api_endpoints[]; /* ends with method NULL */
 
@@ -97,6 +100,13 @@ void api_list_remove(struct api *a, struct api_key *k);
 /* What the document of a key says, its texts in `arena`; false: it cannot be read (then `out` holds the standards). `why` may be NULL. */
 bool api_key_read(struct arena *arena, const struct stored_key *k, struct key_conf *out, struct buf *why);
 
+/* ---- api_drain.c: targets that the operator has set aside ---- */
+
+bool api_drain_load(struct api *a, struct buf *why);
+void api_drain_release(struct api *a);
+/* Puts it into the store and holds it. 0, or the status of an answer that says why not. */
+int api_drain_set(struct api_call *c, struct str target, bool drained);
+
 /* ---- api_load.c ---- */
 
 /* Tokens that count against a budget. */
@@ -130,6 +140,12 @@ int api_keys_update(struct api_call *c);
 int api_keys_delete(struct api_call *c);
 int api_keys_rotate(struct api_call *c);
 int api_keys_revoke(struct api_call *c);
+/* "pending", "up", "loading" or "down". */
+const char *api_target_state(const struct target_state *s);
+int api_explain(struct api_call *c);
+int api_targets_list(struct api_call *c);
+int api_targets_show(struct api_call *c);
+int api_targets_change(struct api_call *c);
 int api_usage(struct api_call *c);
 int api_ledger(struct api_call *c);
 int api_advice_one(struct api_call *c);

@@ -182,7 +182,7 @@ static int read_key(struct usage_call *u)
 		u->key = (uint32_t)serial;
 	else {
 		int status = 0;
-		u->c->target = name;
+		u->c->named = name;
 		api_target(u->c, &status);
 		return status;
 	}

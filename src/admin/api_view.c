@@ -277,10 +277,10 @@ bool api_put_key(struct api_call *c, struct json_writer *w, const struct api_key
 
 struct api_key *api_target(struct api_call *c, int *status)
 {
-	struct api_key *k = api_list_find(c->api, c->target);
-	struct str near = k ? STR_NONE : api_list_near(c->api, c->target);
+	struct api_key *k = api_list_find(c->api, c->named);
+	struct str near = k ? STR_NONE : api_list_near(c->api, c->named);
 	if (!k)
-		*status = api_fail(c, 404, "key_not_found", STR_NONE, "there is no key %.*s%s%.*s%s", STR_ARG(c->target),
+		*status = api_fail(c, 404, "key_not_found", STR_NONE, "there is no key %.*s%s%.*s%s", STR_ARG(c->named),
 				   near.len ? "; did you mean " : "", STR_ARG(near), near.len ? "?" : "");
 	return k;
 }

@@ -268,6 +268,7 @@ static void close_all(struct control *c)
 	govern_close(c);
 	capacity_close(c);
 	registry_free(c->registry);
+	targets_release(c);
 	tls_client_free(c->tls);
 	settings_free(c->settings);
 }
@@ -277,6 +278,7 @@ static void serve(struct control *c)
 	govern_announce(c);
 	start_watching(c);
 	reload_begin_watching(c);
+	targets_begin(c);
 	loop_on_signal(&c->loop, &c->on_term, SIGTERM, on_stop_signal);
 	loop_on_signal(&c->loop, &c->on_int, SIGINT, on_stop_signal);
 	loop_on_signal(&c->loop, &c->on_hup, SIGHUP, on_reload_signal);

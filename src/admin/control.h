@@ -9,6 +9,7 @@
 #include "admin/capacity.h"
 #include "admin/discover.h"
 #include "admin/govern.h"
+#include "admin/targets.h"
 #include "gate/catalog.h"
 #include "gate/settings.h"
 #include "http/server.h"
@@ -34,6 +35,7 @@ struct control {
 	struct catalog *catalog;
 	struct govern govern;
 	struct capacity capacity;
+	struct targets targets;
 	struct worker *workers[CONTROL_WORKERS_MAX];
 	unsigned worker_count, ended_count;
 	struct listener admin_listener;

@@ -171,7 +171,8 @@ static bool open_ledger(struct control *c, unsigned workers, struct buf *why)
 static bool open_api(struct control *c, struct buf *why)
 {
 	struct govern *g = &c->govern;
-	struct api_options o = {.call = call_store, .user = c, .folder = g->folder, .books = g->books, .keys_changed = on_keys_changed};
+	struct api_options o = {.call = call_store, .user = c, .folder = g->folder, .books = g->books, .keys_changed = on_keys_changed,
+				 .server = &targets_server};
 	g->api = api_new(&o, why);
 	if (!g->api)
 		return false;

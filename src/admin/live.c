@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "admin/live.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -19,19 +20,31 @@ struct live {
 
 #define JSON_FIELDS "content-type: application/json\r\ncache-control: no-store\r\n"
 
+static void put_stopped(const struct live *l, struct buf *out)
+{
+	char text[80];
+	snprintf(text, sizeof(text), "there is no request %s under way", l->id);
+	if (l->found)
+		buf_addf(out, "{\"stopped\":true,\"id\":\"%s\"}", l->id);
+	else
+		api_put_error(out, 404, STR("not_found"), STR_NONE, str_from(text));
+}
+
+static void put_list(const struct live *l, struct buf *out)
+{
+	struct queue_look look;
+	queue_look(l->control->capacity.queue, clock_mono_us() / 1000, &look);
+	buf_addf(out, "{\"queue\":{\"waiting\":%u,\"waiting_batch\":%u,\"oldest_ms\":%lld},\"data\":[", look.waiting, look.waiting_batch,
+		 (long long)(look.waiting ? look.oldest_ms : 0));
+	buf_adds(out, buf_str(&l->rows));
+	BUF_ADD(out, "]}");
+}
+
 static void answer(struct live *l)
 {
 	struct buf body;
 	buf_init(&body, (size_t)256 << 20);
-	if (l->stop && !l->found)
-		buf_addf(&body, "{\"error\":{\"message\":\"there is no request %s under way\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"not_found\"}}", l->id);
-	else if (l->stop)
-		buf_addf(&body, "{\"stopped\":true,\"id\":\"%s\"}", l->id);
-	else {
-		BUF_ADD(&body, "{\"data\":[");
-		buf_adds(&body, buf_str(&l->rows));
-		BUF_ADD(&body, "]}");
-	}
+	(l->stop ? put_stopped : put_list)(l, &body);
 	if (l->conn) {
 		l->conn->user = NULL;
 		http_respond(l->conn, l->stop && !l->found ? 404 : 200, STR(JSON_FIELDS), buf_str(&body));

@@ -6,7 +6,7 @@
 
 #include "admin/control.h"
 
-/* Answers on `conn` when all workers have: {"data":[…]}, a row for each request under way. */
+/* Answers on `conn` when all workers have: {"queue":{…},"data":[…]}: how many wait, and a row for each request under way. */
 void live_list(struct control *c, struct http_conn *conn);
 /* The same: {"stopped":true,"id":…}, or 404. False: that is no id. */
 bool live_stop(struct control *c, struct http_conn *conn, struct str id);

@@ -42,6 +42,7 @@ void control_publish(struct control *c)
 	c->catalog->ready = c->ready;
 	catalog_govern(c->catalog, c->settings, c->govern.books, govern_keyring(c));
 	govern_catalog_made(c);
+	targets_catalog_made(c);
 	for (unsigned i = 0; i < c->worker_count; i++)
 		worker_set_catalog(c->workers[i], c->catalog);
 	capacity_catalog_made(c);

@@ -36,6 +36,7 @@
 	X(GAUGE, streams, "valet_streams", "Answers being streamed now.") \
 	X(COUNTER, streams_total, "valet_streams_total", "Answers that were streamed.") \
 	X(COUNTER, streams_broken, "valet_streams_broken_total", "Streams that the target broke off.") \
+	X(COUNTER, streams_resumed, "valet_streams_resumed_total", "Streams that broke off elsewhere and went on at this target.") \
 	X(COUNTER, tokens_in, "valet_input_tokens_total", "Tokens of prompts, as the target reports them.") \
 	X(COUNTER, tokens_cached, "valet_cached_tokens_total", "Of those, the ones from the target's prefix cache.") \
 	X(COUNTER, tokens_out, "valet_output_tokens_total", "Tokens of answers, as the target reports them.") \

@@ -87,8 +87,8 @@ int cli_request_local(const struct cli_place *p, const char *folder, const char 
 		return -1;
 	}
 	bool creates = str_eq(r.method, STR("POST")) && str_eq(r.path, STR("/api/keys"));
-	if (str_starts(r.path, STR("/api/live")))
-		buf_addf(out, "no server runs on %s, so nothing is in flight", folder);
+	if (api_needs_server(r.path))
+		buf_addf(out, "no server runs on %s; only a running server can tell", folder);
 	else if (load_settings(&l, p->config, creates, out) && open_local(&l, folder, out)) {
 		r.now_s = book_now_s(l.ledger);
 		status = api_do(l.api, &r, out);

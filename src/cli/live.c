@@ -30,11 +30,14 @@ static void on_interrupt(int number)
 
 /* ---- the list ---- */
 
-/* "waits" where nothing has come from the target yet. */
+/* "waits" where nothing was sent to a target yet. */
 static void put_state(struct grid *g, struct cli_answer *a, const struct json *r)
 {
 	struct str step = cli_text(a, r, "step");
-	if (cli_flag(r, "waiting"))
+	int64_t position = cli_number(r, "position");
+	if (position)
+		grid_putf(g, "%.*s, position %lld", STR_ARG(step), (long long)position);
+	else if (cli_flag(r, "waiting"))
 		grid_putf(g, "%.*s, waits", STR_ARG(step));
 	else
 		grid_put(g, step);
@@ -55,11 +58,11 @@ static void put_hold(struct grid *g, struct cli_answer *a, const struct json *r)
 	buf_release(&text);
 }
 
-static void put_since(struct grid *g, const struct json *r)
+static void put_time(struct grid *g, int64_t ms)
 {
 	struct buf text;
 	buf_init(&text, 64);
-	print_duration(&text, cli_number(r, "since_ms"));
+	print_duration(&text, ms);
 	grid_put(g, buf_str(&text));
 	buf_release(&text);
 }
@@ -69,29 +72,53 @@ static void put_or_dash(struct grid *g, struct str text)
 	grid_put(g, text.len ? text : STR("-"));
 }
 
+static void put_row(struct grid *g, struct cli_answer *a, const struct json *r)
+{
+	grid_row(g);
+	grid_put(g, cli_text(a, r, "id"));
+	put_or_dash(g, cli_text(a, r, "key"));
+	grid_putf(g, "%.*s%s", STR_ARG(cli_text(a, r, "op")), cli_flag(r, "stream") ? ", stream" : "");
+	put_or_dash(g, cli_text(a, r, "model"));
+	put_or_dash(g, cli_text(a, r, "target"));
+	put_state(g, a, r);
+	put_time(g, cli_number(r, "queue_ms"));
+	put_time(g, cli_number(r, "since_ms"));
+	grid_putf(g, "%lld", (long long)cli_number(r, "tokens_out"));
+	put_hold(g, a, r);
+}
+
+/* "12 requests; 3 wait for a place (1 of class batch), the oldest for 2s 100ms" */
+static void print_depth(struct buf *out, const struct json *answer)
+{
+	const struct json *queue = json_get(answer, STR("queue")), *data = json_get(answer, STR("data"));
+	int64_t waiting = cli_number(queue, "waiting"), batch = cli_number(queue, "waiting_batch");
+	buf_addf(out, "%u request%s", data->count, data->count == 1 ? "" : "s");
+	if (waiting) {
+		BUF_ADD(out, "; ");
+		print_count(out, waiting);
+		buf_addf(out, " wait%s for a place", waiting == 1 ? "s" : "");
+		if (batch)
+			buf_addf(out, " (%lld of class batch)", (long long)batch);
+		BUF_ADD(out, ", the oldest for ");
+		print_duration(out, cli_number(queue, "oldest_ms"));
+	}
+	BUF_ADD(out, "\n\n");
+}
+
 static void print_live(struct buf *out, struct cli_answer *a)
 {
-	static const struct grid_column columns[] = {{"REQUEST", false}, {"KEY", false}, {"OPERATION", false}, {"MODEL", false},
-						     {"TARGET", false}, {"STEP", false}, {"SINCE", true}, {"TOKENS", true}, {"HOLDS", true}};
+	static const struct grid_column columns[] = {{"REQUEST", false}, {"KEY", false},   {"OPERATION", false}, {"MODEL", false}, {"TARGET", false},
+						     {"STEP", false},    {"WAITED", true}, {"SINCE", true},      {"TOKENS", true}, {"HOLDS", true}};
 	const struct json *data = json_get(a->json, STR("data"));
 	struct grid g;
 	if (!data || !data->first) {
 		BUF_ADD(out, "no requests in flight\n");
 		return;
 	}
+	print_depth(out, a->json);
 	grid_init(&g, &a->arena, columns, sizeof(columns) / sizeof(columns[0]));
-	for (const struct json *r = data->first; r; r = r->next) {
-		grid_row(&g);
-		grid_put(&g, cli_text(a, r, "id"));
-		put_or_dash(&g, cli_text(a, r, "key"));
-		grid_putf(&g, "%.*s%s", STR_ARG(cli_text(a, r, "op")), cli_flag(r, "stream") ? ", stream" : "");
-		put_or_dash(&g, cli_text(a, r, "model"));
-		put_or_dash(&g, cli_text(a, r, "target"));
-		put_state(&g, a, r);
-		put_since(&g, r);
-		grid_putf(&g, "%lld", (long long)cli_number(r, "tokens_out"));
-		put_hold(&g, a, r);
-	}
+	for (const struct json *r = data->first; r; r = r->next)
+		put_row(&g, a, r);
 	grid_print(out, &g);
 	grid_release(&g);
 }
@@ -197,7 +224,8 @@ const struct command command_live = {
 	.arguments = "[--watch] [--json] | stop REQUEST_ID",
 	.summary = "shows the requests in flight, and stops one",
 	.text = "Shows each request that the running server is busy with: whose it is, in which step\n"
-		"and since when, and what it holds of its budgets. valet live stop REQUEST_ID ends one:\n"
+		"and since when, how long it has waited and at which position in the queue it is, and\n"
+		"what it holds of its budgets. valet live stop REQUEST_ID ends one:\n"
 		"its client gets an error, its target is told to stop, and what was produced is charged.",
 	.options = options,
 	.option_count = sizeof(options) / sizeof(options[0]),

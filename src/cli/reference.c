@@ -103,28 +103,6 @@ static void put_cli(struct buf *out)
 		put_command(out, "##", commands[i]);
 }
 
-/* What only a running server has; the admin listener answers it itself. */
-static const char live_text[] =
-	"\n## `GET /api/live`\n\n"
-	"The requests in flight: `since_ms` since it began, `step` of its life, `waiting` for a place or a rate, `hold_tokens` and "
-	"`hold_nanos`\n"
-	"reserved of budgets, `tokens_out` streamed so far. Only where a server runs.\n\n"
-	"```text\n"
-	"{\"data\": [{\"id\": \"req_…\", \"key\": \"obsidian\", \"model\": \"qwen3\", \"target\": \"ollama\", \"step\": "
-	"\"RELAY\", \"since_ms\": 1200,\n"
-	"  \"op\": \"chat\", \"stream\": true, \"waiting\": false, \"hold_tokens\": 4096, \"hold_nanos\": 0, \"tokens_out\": 120, "
-	"\"status\": 200}]}\n"
-	"```\n"
-	"\n## `POST /api/live/{request}/stop`\n\n"
-	"Ends a request: its client gets an error, its target is left, and what was produced is charged. 404 where it is over already.\n\n"
-	"```text\n{\"stopped\": true, \"id\": \"req_…\"}\n```\n";
-
-static void put_admin_api(struct buf *out)
-{
-	api_print_reference(out);
-	buf_adds(out, str_from(live_text));
-}
-
 static const struct page {
 	const char *name;
 	void (*put)(struct buf *out);
@@ -133,7 +111,7 @@ static const struct page {
 	{"errors", put_errors},
 	{"metrics", put_metrics},
 	{"cli", put_cli},
-	{"admin-api", put_admin_api},
+	{"admin-api", api_print_reference},
 };
 
 static int put_page(const struct page *page)

@@ -125,6 +125,7 @@ struct engine_model {
 				started with less */
 	int64_t created;     /* seconds since 1970; 0 = unknown */
 	bool shown;          /* Ollama: /api/show has been asked for this model */
+	bool context_guessed; /* `context` is the maximum for want of better: the engine may have, or load it with, less */
 };
 
 /* Sorted by id (bytes), each id once. */

@@ -507,7 +507,7 @@ void engine_models_keep(struct engine_models *models, const struct engine_models
 		if (!old || !old->shown || old->created != m->created)
 			continue;
 		m->shown = true;
-		if (m->context == 0)
+		if (m->context == 0 && !old->context_guessed)
 			m->context = old->context;
 		if (old->context_max > 0)
 			m->context_max = old->context_max;
@@ -529,8 +529,10 @@ void engine_models_finish(struct engine_models *models)
 		struct engine_model *m = &models->list[i];
 		if (m->context_max < m->context)
 			m->context_max = m->context;
-		if (m->context == 0)
+		if (m->context == 0) {
 			m->context = m->context_max;
+			m->context_guessed = true;
+		}
 	}
 }
 
@@ -538,7 +540,7 @@ static bool same_model(const struct engine_model *a, const struct engine_model *
 {
 	return str_eq(a->id, b->id) && str_eq(a->owned_by, b->owned_by) &&
 	       a->context == b->context && a->context_max == b->context_max &&
-	       a->created == b->created;
+	       a->context_guessed == b->context_guessed && a->created == b->created;
 }
 
 bool engine_models_same(const struct engine_models *a, const struct engine_models *b)

@@ -99,7 +99,7 @@ static void read_object(struct arena *a, const struct json *o, struct words *w)
 		w->number = 0;
 }
 
-static void read_words(struct arena *a, struct str body, struct words *w)
+static void read_words(struct arena *a, struct str body, struct words *w, bool inner)
 {
 	struct json_fail fail;
 	const struct json *root = json_parse(a, body, &fail);
@@ -116,6 +116,8 @@ static void read_words(struct arena *a, struct str body, struct words *w)
 		read_object(a, root, w);
 	else
 		read_detail(a, json_get(root, STR("detail")), w);
+	if (!inner && str_starts(w->message, STR("{\"error\":"))) /* Ollama: what llama.cpp in it says, as text */
+		read_words(a, w->message, w, true);
 }
 
 static bool holds(struct str text, struct str phrase)
@@ -249,7 +251,7 @@ void failure_read(int status, struct str body, struct arena *a, struct failure *
 {
 	struct words w = {0};
 	*out = (struct failure){0};
-	read_words(a, body, &w);
+	read_words(a, body, &w, false);
 	if (status < 400)
 		status = w.number >= 400 && w.number <= 599 ? (int)w.number : 502;
 	out->message = cleaned(a, w.message);

@@ -121,7 +121,7 @@ struct claim {
 };
 
 /* Asks all scopes (NULL ones are skipped, as are ones that stand there twice). Granted: `claim`, which must hold nothing, holds from now on. A request
- * that costs no money passes any budget in money. */
+ * that costs no money passes any budget in money. `claim` NULL: only asks; nothing is taken, and leases are not looked at. */
 void books_claim(struct books *b, struct scope *const *scopes, uint32_t count, const struct ask *ask, struct claim *claim, struct claim_answer *out);
 /* Replaces the hold by what was used. Exactly once for each granted claim; does nothing for one that holds nothing. Returns true where more was used than
  * was held although the answer's length was limited (claim.capped). A request that was given up before anything was sent settles with 0: its tokens

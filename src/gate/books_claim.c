@@ -313,15 +313,15 @@ void books_claim(struct books *b, struct scope *const *scopes, uint32_t count, c
 	struct bid d;
 	struct calls calls = {0};
 	memset(out, 0, sizeof(*out));
-	assert(claim->count == 0);
+	assert(!claim || claim->count == 0);
 	bid_begin(&d, scopes, count, ask);
 	books_lock(b);
 	books_roll(b, ask->book_us);
 	for (uint32_t i = 0; i < d.count; i++)
 		scope_refresh(b, d.scopes[i]);
 	bool refused = refused_by_budgets(b, &d, out) || refused_by_places(&d, out) || refused_by_rates(&d, out) ||
-		       refused_by_leases(b, &d, out, &calls);
-	if (!refused)
+		       (claim && refused_by_leases(b, &d, out, &calls));
+	if (!refused && claim)
 		hold_all(b, &d, claim, &calls);
 	show_rates(&d, out);
 	books_unlock(b);

@@ -23,6 +23,14 @@ void catalog_unref(struct catalog *c)
 	free(c);
 }
 
+bool catalog_drained(const struct catalog *c)
+{
+	for (uint32_t i = 0; i < c->target_count; i++)
+		if (!catalog_target_drained(&c->targets[i]))
+			return false;
+	return c->target_count > 0;
+}
+
 const struct catalog_model *catalog_model(const struct catalog *c, struct str name)
 {
 	return table_get(&c->names, name);

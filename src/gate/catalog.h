@@ -13,6 +13,7 @@
 #include "base/table.h"
 #include "dialect/cloud.h"
 #include "dialect/engine.h"
+#include "dialect/ollama_window.h"
 #include "gate/choose.h"
 #include "gate/health.h"
 #include "gate/keyring.h"
@@ -38,6 +39,8 @@ struct learned {
 	_Atomic uint32_t tokens_per_event; /* of streams, in 1/256; 0: not known yet */
 	_Atomic uint32_t tokens_per_second; /* of one answer, the fastest lately; 0: not known yet */
 	_Atomic bool warm;                 /* the engine says that it has the model loaded */
+	_Atomic bool miscounts;            /* Ollama: its counts of prompts say nothing (OLLAMA_MISCOUNTS) */
+	struct ollama_raised raised;       /* Ollama: the window that Valet has loaded it with */
 	struct pace pace;
 };
 
@@ -64,6 +67,7 @@ struct catalog_target {
 	struct secret secret;
 	struct target_timeouts timeouts; /* a place may have others */
 	uint32_t max_concurrency; /* as configured; 0 = as the engine tells */
+	int64_t num_ctx_max;     /* Ollama: a window may be raised to so many tokens; 0: none is */
 	uint32_t weight;
 	bool drain;              /* maintenance as the settings say; ask catalog_target_drained() */
 	bool local;              /* on this network, not a cloud */
@@ -78,6 +82,8 @@ struct catalog_place {
 	struct learned *learned;
 	struct target_timeouts timeouts; /* of the model, else of the target */
 	int64_t context;         /* tokens that fit into its window; 0: not known */
+	int64_t window;          /* the same, but 0 where only context_max is known */
+	int64_t context_max;     /* tokens that the model was made for; 0: not known */
 	struct price price;      /* known false: none, and no ceiling either */
 	struct str lines;        /* the answer's fields that say who answered: ready lines */
 };
@@ -88,6 +94,7 @@ struct catalog_model {
 	enum strategy strategy;
 	bool affinity;
 	bool local_only;         /* never leaves for a cloud */
+	bool resume;             /* streams that break off go on elsewhere */
 	struct str json;         /* its object for /v1/models */
 	struct catalog_place *places;
 	uint32_t place_count;

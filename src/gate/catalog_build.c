@@ -79,6 +79,7 @@ static bool add_target(struct builder *b, const struct catalog_engine *e)
 	t->operations = engines[kind].operations;
 	t->timeouts = timeouts_of(b, e->conf);
 	t->max_concurrency = e->conf ? (uint32_t)e->conf->max_concurrency : 0;
+	t->num_ctx_max = e->conf && kind == ENGINE_OLLAMA ? e->conf->num_ctx_max : 0;
 	t->weight = e->conf ? (uint32_t)e->conf->weight : 100;
 	t->drain = e->conf && e->conf->drain;
 	t->cloud = e->conf ? target_cloud(e->conf) : CLOUD_NONE;
@@ -152,6 +153,8 @@ static void add_place(struct builder *b, struct draft *d, const struct catalog_t
 static void learn(struct builder *b, struct draft *d, struct catalog_place *p, const struct engine_model *m)
 {
 	p->context = m->context;
+	p->window = m->context_guessed ? 0 : m->context;
+	p->context_max = m->context_max;
 	if (m->context > d->context)
 		d->context = m->context;
 	if (m->created && (!d->created || m->created < d->created))

@@ -111,6 +111,7 @@ static void set_models(struct catalog *c, const struct settings *s)
 		m->strategy = s->models[i].strategy;
 		m->affinity = s->models[i].affinity;
 		m->local_only = s->models[i].local_only;
+		m->resume = s->models[i].resume;
 		if (s->models[i].context)
 			set_context(m, s->models[i].context);
 	}

@@ -314,6 +314,38 @@ static int by_affinity(struct pick *p)
 	return best;
 }
 
+/* ---- a home in the queue ---- */
+
+/* The n-th of those that may be asked and have so many blocks. */
+static int nth(const struct candidate *list, uint32_t count, uint32_t least, uint64_t n)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (list[i].usable && !list[i].down && list[i].prefix.blocks >= least && n-- == 0)
+			return (int)i;
+	return -1;
+}
+
+int choose_home(const uint64_t *hashes, uint32_t blocks, const struct candidate *list, uint32_t count, bool *is_new)
+{
+	uint32_t most = 0, fit = 0, near = 0;
+	*is_new = false;
+	for (uint32_t i = 0; i < count; i++) {
+		bool counts = list[i].usable && !list[i].down;
+		fit += counts;
+		most = counts && list[i].prefix.blocks > most ? list[i].prefix.blocks : most;
+	}
+	if (fit < 2 || blocks < 2)
+		return -1;
+	if (most < 2 || 4 * (uint64_t)most < blocks) {
+		*is_new = true;
+		return nth(list, count, 0, hashes[blocks - 1] % fit);
+	}
+	uint32_t least = most - most / 8;
+	for (uint32_t i = 0; i < count; i++)
+		near += list[i].usable && !list[i].down && list[i].prefix.blocks >= least;
+	return near < fit ? nth(list, count, least, hashes[most - 1] % near) : -1;
+}
+
 /* ---- the choice ---- */
 
 static bool any(const struct pick *p, bool (*is)(const struct pick *p, const struct candidate *c))

@@ -75,6 +75,11 @@ struct choice_ask {
  * the one with the most, then the one that has been asked for the least since, then the least loaded. */
 int choose(const struct choice_ask *ask, const struct candidate *list, uint32_t count);
 
+/* Of candidates that are all taken, the one at which the request is at home (queue.h): that has at least a quarter of the prompt cached (and two blocks), and most
+ * of it; of several that have about as much always the same one, so that a beginning that many share is not cached everywhere. -1: none has so much, or all have.
+ * *is_new: none has, but somebody should: the index is then of one that those who share this beginning and come after it can be sent to, once prefixes_note() was told. */
+int choose_home(const uint64_t *hashes, uint32_t blocks, const struct candidate *list, uint32_t count, bool *is_new);
+
 /* ---- prefix affinity: who has seen which beginning ---- */
 
 #define PREFIX_BLOCK  512 /* bytes */

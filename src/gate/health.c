@@ -163,7 +163,7 @@ static bool may_probe(const struct view *v, int64_t now_ms)
 
 static bool is_barred(const struct health *h, int64_t now_ms)
 {
-	return atomic_load_explicit(&h->drained, memory_order_relaxed) || now_ms < busy_until(h);
+	return health_drained(h) || now_ms < busy_until(h);
 }
 
 enum health_verdict health_take(struct health *h, int64_t now_ms)
@@ -239,7 +239,7 @@ int64_t health_until_ms(const struct health *h, int64_t now_ms)
 {
 	struct view v = unpack(atomic_load_explicit(&h->state, memory_order_relaxed));
 	int64_t breaker = breaker_until(&v, now_ms), busy = busy_until(h) > now_ms ? busy_until(h) : 0;
-	if (atomic_load_explicit(&h->drained, memory_order_relaxed))
+	if (health_drained(h))
 		return INT64_MAX;
 	return breaker > busy ? breaker : busy;
 }
@@ -247,6 +247,16 @@ int64_t health_until_ms(const struct health *h, int64_t now_ms)
 void health_drain(struct health *h, bool drained)
 {
 	atomic_store_explicit(&h->drained, drained, memory_order_relaxed);
+}
+
+bool health_drained(const struct health *h)
+{
+	return atomic_load_explicit(&h->drained, memory_order_relaxed);
+}
+
+bool health_denied(const struct health *h)
+{
+	return unpack(atomic_load_explicit(&h->state, memory_order_relaxed)).denied;
 }
 
 /* ---- the retry budget ---- */

@@ -66,5 +66,8 @@ enum health_mode health_mode(const struct health *h);
 /* When it may be asked again; 0: now. INT64_MAX: drained. While a probe is on its way: a guess. */
 int64_t health_until_ms(const struct health *h, int64_t now_ms);
 void health_drain(struct health *h, bool drained);
+bool health_drained(const struct health *h);
+/* Set aside since its secret is not accepted: from the refusal on until a request succeeds again, fails for another reason, or health_reset(). */
+bool health_denied(const struct health *h);
 
 #endif

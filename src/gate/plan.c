@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gate/plan.h"
 
+#include "dialect/resume.h"
+
 const char *const place_fit_names[] = {"fits", "tried", "not_served", "not_local", "drained", "left_alone", "too_small"};
 
 /* ---- single places ---- */
@@ -20,37 +22,75 @@ static bool is_left_alone(const struct plan_ask *ask, const struct catalog_targe
 	return ask->catalog->breaker && !health_would(&t->state->health, ask->now_ms);
 }
 
-/* But for how it is doing. */
-static enum place_fit fit_for_good(const struct plan_ask *ask, const struct catalog_target *t)
+/* It is an engine of one's own that has the same model and continues what is begun. */
+static bool may_continue(const struct catalog_place *place, const struct catalog_place *from)
 {
-	if (!(t->operations & ask->operation))
+	const struct catalog_target *t = place->target;
+	return t->local && t->cloud == CLOUD_NONE && resume_engine(t->kind) && str_eq(place->model, from->model);
+}
+
+/* But for how it is doing. */
+static enum place_fit fit_for_good(const struct plan_ask *ask, const struct catalog_place *place)
+{
+	const struct catalog_target *t = place->target;
+	if (!(t->operations & ask->operation) || (ask->continues && !may_continue(place, ask->continues)))
 		return PLACE_NOT_SERVED;
 	if (ask->local_only && !t->local)
 		return PLACE_NOT_LOCAL;
-	if (t->drain)
+	if (catalog_target_drained(t))
 		return PLACE_DRAINED;
 	return was_tried(ask, t) ? PLACE_TRIED : PLACE_FITS;
 }
 
 enum place_fit plan_fit(const struct plan_ask *ask, const struct catalog_place *place)
 {
-	enum place_fit fit = fit_for_good(ask, place->target);
+	enum place_fit fit = fit_for_good(ask, place);
 	return fit == PLACE_FITS && is_left_alone(ask, place->target) ? PLACE_LEFT_ALONE : fit;
 }
 
 bool plan_may_fit(const struct plan_ask *ask, const struct catalog_place *place)
 {
-	return fit_for_good(ask, place->target) == PLACE_FITS;
+	return fit_for_good(ask, place) == PLACE_FITS;
 }
 
+static bool may_never_go(const struct plan_ask *ask)
+{
+	for (uint32_t i = 0; i < ask->model->place_count; i++)
+		if (ask->model->places[i].target->local)
+			return false;
+	return ask->local_only;
+}
+
+/* Or loading, or asleep. */
 static bool is_down(const struct catalog_target *t)
 {
-	return atomic_load_explicit(&t->state->up, memory_order_relaxed) == ENGINE_DOWN;
+	uint32_t up = atomic_load_explicit(&t->state->up, memory_order_relaxed);
+	return up == ENGINE_DOWN || up == ENGINE_LOADING;
 }
 
 static bool fits_window(const struct plan_ask *ask, const struct catalog_place *place)
 {
 	return !place->context || ask->input < place->context;
+}
+
+static bool all_drained(const struct plan_view *v)
+{
+	bool drained = v->count > 0;
+	for (uint32_t i = 0; i < v->count; i++)
+		drained &= v->fits[i] == PLACE_DRAINED;
+	return drained;
+}
+
+enum error plan_refusal(const struct plan_ask *ask, const struct plan_view *v, const char *says_so, struct buf *why)
+{
+	const struct catalog_model *m = ask->model;
+	if (may_never_go(ask))
+		buf_addf(why, "this request may only go to a local target (its %s says so), and the model '%.*s' has none", says_so, STR_ARG(m->name));
+	else if (all_drained(v))
+		buf_addf(why, "all targets of the model '%.*s' are set aside for maintenance", STR_ARG(m->name));
+	else
+		buf_addf(why, "no target of the model '%.*s' can be reached", STR_ARG(m->name));
+	return may_never_go(ask) ? ERROR_MODEL_NOT_ALLOWED : ERROR_NO_TARGET;
 }
 
 /* ---- looking ---- */
@@ -135,7 +175,7 @@ const struct catalog_place *plan_beyond(const struct plan_ask *ask, enum overflo
 
 const char *plan_why(enum overflow_when why)
 {
-	return why == OVERFLOW_WAIT ? "wait" : why == OVERFLOW_CONTEXT ? "context" : why == OVERFLOW_DOWN ? "down" : "always";
+	return overflow_when_names[__builtin_ctz(why)];
 }
 
 static bool all_down(const struct plan_view *v)

@@ -7,6 +7,7 @@
 #ifndef VALET_GATE_PLAN_H
 #define VALET_GATE_PLAN_H
 
+#include "base/error.h"
 #include "gate/catalog.h"
 
 #define PLAN_PLACES CHOOSE_MOST /* places looked at for one plan */
@@ -16,7 +17,7 @@
 enum place_fit {
 	PLACE_FITS,
 	PLACE_TRIED,      /* it was asked already */
-	PLACE_NOT_SERVED, /* the target does not serve the operation */
+	PLACE_NOT_SERVED, /* the target does not serve the operation, or cannot continue the answer */
 	PLACE_NOT_LOCAL,  /* the request may not leave this network */
 	PLACE_DRAINED,    /* maintenance */
 	PLACE_LEFT_ALONE, /* it fails, refuses its secret, or has asked for a pause */
@@ -29,6 +30,7 @@ struct plan_ask {
 	const struct catalog_model *model;
 	uint32_t operation;          /* OP_BIT() */
 	bool local_only;             /* may not go to a cloud */
+	const struct catalog_place *continues; /* an answer that broke off there is to go on elsewhere; NULL: none */
 	bool too_long;               /* a target said that the prompt does not fit */
 	bool stays;                  /* may not go beyond: tried, and its budget or the target said no */
 	bool waited;                 /* has waited or been tried before: nobody is overtaken */
@@ -66,6 +68,8 @@ struct plan {
 };
 struct plan plan_make(const struct plan_ask *ask, const struct plan_view *view);
 
+/* Of PLAN_NOWHERE: the error and its sentence, appended to `why`. `says_so`: "key", "model" or "x-valet-local-only", whoever asks for local only. */
+enum error plan_refusal(const struct plan_ask *ask, const struct plan_view *view, const char *says_so, struct buf *why);
 /* Whether a place may be asked, whatever else there is. */
 enum place_fit plan_fit(const struct plan_ask *ask, const struct catalog_place *place);
 /* The same, but for how the target is doing: it may be asked once it has recovered. */

@@ -65,6 +65,7 @@ struct queue *queue_new(const struct queue_options *o)
 	hash_init(&q->lines);
 	hash_init(&q->flows);
 	hash_init(&q->keys);
+	hash_init(&q->homes);
 	list_init(&q->tickets);
 	list_init(&q->idle);
 	return q;
@@ -86,6 +87,7 @@ void queue_free(struct queue *q)
 	hash_release(&q->lines);
 	hash_release(&q->flows);
 	hash_release(&q->keys);
+	hash_release(&q->homes);
 	pthread_mutex_destroy(&q->lock);
 	free(q);
 }
@@ -234,7 +236,7 @@ static struct ticket *stand_in_line(struct queue *q, const struct queue_ask *ask
 	struct reach *r = reach_of(q, ask->targets, ask->target_count);
 	if (!k->waiting)
 		key_lift(q, k, r, ask->batch ? BACK : FRONT);
-	lines_add(q, t, r, ask->model, k);
+	lines_add(q, t, r, ask, k);
 	q->entered++;
 	return t;
 }

@@ -15,6 +15,10 @@
  * Ceilings: tickets in all, tickets of one key. Entering, granting and leaving cost about a microsecond with 10,000 waiting: O(log n) in the keys of a line, times the
  * lines at a target (one for each model that waits there; more only where its requests differ in where they can go).
  *
+ * Homes: where a target has the beginning of a ticket's prompt cached (`home`), its places go to such tickets first. Whoever is next lets them, as long as they came at most
+ * `starve_ms` / 4 later, and are of the same key or of one that is ahead by no more than the cost of their request (which adds so much to the bound above); and only
+ * where its own beginning is cached at another target that takes requests.
+ *
  * One mutex inside; callbacks are called without it. The one hard race, a grant that crosses a client's leaving, is a state of the ticket: WAITING → GRANTED
  * (a message is on its way to the worker) or WAITING → gone; a request that leaves while it is GRANTED calls queue_leave(), which marks it LEFT, and the receiver of
  * the message gives the place back. A ticket is freed by whoever ends it: queue_leave() while WAITING, queue_receive() otherwise; both are for the thread that
@@ -83,6 +87,7 @@ struct queue_ask {
 	int64_t input, output;      /* tokens, most likely: charged when it is granted, put right by queue_charge() */
 	struct places *const *targets; /* where it can go, best first; 1 to QUEUE_TARGETS_MAX; copied */
 	uint32_t target_count;
+	struct places *home;        /* one of them that has the beginning of its prompt cached; NULL: none has, or all have */
 	void *owner;                /* the request: what queue_owner() gives */
 	void *worker;               /* handed to `granted`; outlives the ticket */
 	int64_t now_ms;

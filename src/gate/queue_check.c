@@ -21,7 +21,7 @@ void queue_look(struct queue *q, int64_t now_ms, struct queue_look *out)
 /* What was found of each kind, to be compared with the counts. */
 struct census {
 	const char *why;
-	uint64_t tickets, batch, flows, lines;
+	uint64_t tickets, batch, flows, lines, at_home, homes;
 };
 
 static void demand(struct census *c, bool holds, const char *why)
@@ -93,6 +93,22 @@ static void check_line(struct census *c, const struct queue *q, const struct lin
 	c->lines++;
 }
 
+static void check_home(struct census *c, const struct home *h)
+{
+	uint32_t count = 0;
+	for (enum side side = FRONT; side < SIDES; side++) {
+		LIST_EACH (&h->tickets[side], at) {
+			const struct ticket *t = CONTAINER_OF(at, struct ticket, of_home);
+			demand(c, t->home == h && t->flow->line == h->line, "a ticket is in the list of a home that is not its own");
+			demand(c, rank_side((enum rank)t->rank) == side, "a ticket stands on the wrong side of its home");
+			count++;
+		}
+	}
+	demand(c, count && count == h->count, "a home counts its tickets wrongly, or is kept without any");
+	c->at_home += count;
+	c->homes++;
+}
+
 static void check_spot(struct census *c, const struct spot *s)
 {
 	uint32_t seats = 0, limit = atomic_load(&s->places->limit);
@@ -116,8 +132,16 @@ static void check_all(struct census *c, const struct queue *q)
 	for (uint32_t i = 0; i < q->spot_count; i++)
 		if (q->spots[i])
 			check_spot(c, q->spots[i]);
-	LIST_EACH (&q->tickets, at)
-		c->batch += CONTAINER_OF(at, struct ticket, of_queue)->batch;
+	uint64_t at_home = 0;
+	for (size_t i = 0; i <= q->homes.mask; i++)
+		for (struct hash_node *n = q->homes.buckets[i]; n; n = n->next)
+			check_home(c, CONTAINER_OF(n, struct home, node));
+	LIST_EACH (&q->tickets, at) {
+		const struct ticket *t = CONTAINER_OF(at, struct ticket, of_queue);
+		c->batch += t->batch;
+		at_home += t->home != NULL;
+	}
+	demand(c, c->at_home == at_home && c->homes == q->homes.count, "homes or their tickets are lost");
 	demand(c, c->tickets == q->waiting && c->batch == q->waiting_batch, "the queue counts its tickets wrongly");
 	demand(c, c->flows == q->flows.count && c->lines == q->lines.count, "flows or lines are lost");
 }

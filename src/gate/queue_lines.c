@@ -243,6 +243,8 @@ static void stand(struct ticket *t, enum rank rank)
 	t->rank = (uint8_t)rank;
 	list_push_back(&f->tickets[rank], &t->of_flow);
 	list_push_back(&f->line->tickets[rank], &t->of_line);
+	if (t->home)
+		list_push_back(&t->home->tickets[side], &t->of_home);
 	f->waiting[side]++;
 	f->line->waiting[side]++;
 	if (flow_first(f, side) == t)
@@ -256,15 +258,19 @@ static void step_out(struct ticket *t)
 	bool first = flow_first(f, side) == t;
 	list_remove(&t->of_flow);
 	list_remove(&t->of_line);
+	if (t->home)
+		list_remove(&t->of_home);
 	f->waiting[side]--;
 	f->line->waiting[side]--;
 	if (first)
 		heap_put(f, side);
 }
 
-void lines_add(struct queue *q, struct ticket *t, struct reach *r, uint32_t model, struct key *k)
+void lines_add(struct queue *q, struct ticket *t, struct reach *r, const struct queue_ask *ask, struct key *k)
 {
-	t->flow = flow_of(q, line_of(q, r, model), k);
+	t->flow = flow_of(q, line_of(q, r, ask->model), k);
+	if (ask->home)
+		home_enter(q, t, spot_of(q, ask->home));
 	t->order = t->flow->entered++;
 	t->seq = ++q->seq;
 	list_push_back(&q->tickets, &t->of_queue);
@@ -272,7 +278,7 @@ void lines_add(struct queue *q, struct ticket *t, struct reach *r, uint32_t mode
 		list_remove(&k->idle);
 	q->waiting++;
 	q->waiting_batch += t->batch;
-	count_model(q, model, 1);
+	count_model(q, ask->model, 1);
 	stand(t, t->batch ? RANK_BATCH : RANK_FIRST);
 }
 
@@ -281,6 +287,7 @@ void lines_remove(struct queue *q, struct ticket *t)
 	struct flow *f = t->flow;
 	struct key *k = f->key;
 	step_out(t);
+	home_leave(q, t);
 	list_remove(&t->of_queue);
 	t->flow = NULL;
 	q->waiting--;

@@ -6,6 +6,8 @@
  * (a set of targets), and a reach has a *seat* at the *spot* of each of its targets. Handing out at a target looks at the lines of the reaches seated there; there are
  * few: one for each model, more only where requests for a model differ in where they can go. All but spots and keys go away with their last ticket.
  *
+ * A ticket whose target has its beginning cached is also in the list of a *home*: those of a line that belong to one target.
+ *
  * A line has two heaps of flows, of those that are served first (FRONT: interactive, and batch that has aged) and of the others (BACK). An entry holds the standing of its
  * key as it was when it was written. Standings mostly grow, so an entry is put right when it comes to the top; where one falls (something is paid back), the
  * entries of that key that are too high are put right at once. So an entry is never above the truth.
@@ -114,6 +116,15 @@ struct reach {
 	struct seat seats[];  /* by the id of the target */
 };
 
+/* Tickets of a line that belong to one target, which has their beginning cached. */
+struct home {
+	struct hash_node node;
+	struct line *line;
+	struct spot *spot;
+	struct list tickets[SIDES];
+	uint32_t count;
+};
+
 struct spot {
 	struct places *places;
 	struct list seats;
@@ -122,8 +133,9 @@ struct spot {
 };
 
 struct ticket {
-	struct list of_queue, of_line, of_flow; /* of_queue: also what was granted and is still to be told */
+	struct list of_queue, of_line, of_flow, of_home; /* of_queue: also what was granted and is still to be told */
 	struct flow *flow;
+	struct home *home;    /* NULL: it is at home everywhere */
 	struct places *place; /* GRANTED or LEFT: what it got */
 	void *owner, *worker;
 	uint64_t seq;
@@ -145,7 +157,7 @@ struct queue {
 
 	struct spot **spots;                  /* by the id of the target */
 	uint32_t spot_count;
-	struct hash reaches, lines, flows, keys;
+	struct hash reaches, lines, flows, keys, homes;
 	struct list tickets, idle;
 	uint64_t seq, stamp, services;
 	int64_t level;                        /* the highest counter that was served: where a key begins that meets nobody */
@@ -205,7 +217,7 @@ void reach_rivals(struct queue *q, struct reach *r, bool (*each)(void *arg, stru
 /* Frees it where no line is left. */
 void reach_done(struct queue *q, struct reach *r);
 /* Puts the ticket in line or takes it out; what is empty goes away. */
-void lines_add(struct queue *q, struct ticket *t, struct reach *r, uint32_t model, struct key *k);
+void lines_add(struct queue *q, struct ticket *t, struct reach *r, const struct queue_ask *ask, struct key *k);
 void lines_remove(struct queue *q, struct ticket *t);
 /* Moves batch tickets that have waited long enough to the front, so many at once. */
 void lines_age(struct queue *q, struct line *l, int64_t now_ms);
@@ -222,6 +234,14 @@ void key_add(struct queue *q, struct key *k, int64_t cost);
 /* Nothing of it waits any more. */
 void key_rests(struct queue *q, struct key *k);
 int64_t weighted_cost(int64_t input, int64_t output, uint32_t weight);
+
+/* ---- queue_homes.c ---- */
+
+/* The ticket, which stands in its line, belongs to that target, or does not any more. Its place in the home's list is queue_lines.c's matter. */
+void home_enter(struct queue *q, struct ticket *t, struct spot *s);
+void home_leave(struct queue *q, struct ticket *t);
+/* Who gets a place of that target where `next` is next: one that is at home there, if it may go first, else `next`. */
+struct ticket *home_prefer(struct queue *q, const struct spot *s, struct ticket *next, enum side side);
 
 /* ---- queue_pick.c ---- */
 

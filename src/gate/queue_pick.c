@@ -87,7 +87,7 @@ struct ticket *queue_pick(struct queue *q, struct spot *s, int64_t now_ms)
 		e = best_of_model(s, side, at->oldest_line->model);
 	else if (at->best_loaded)
 		e = at->best_loaded;
-	return e ? flow_first(e->flow, side) : NULL;
+	return e ? home_prefer(q, s, flow_first(e->flow, side), side) : NULL;
 }
 
 /* ---- positions ---- */

@@ -132,6 +132,7 @@ struct target_conf {
 	struct secret secret;
 	struct target_models models;
 	int64_t max_concurrency; /* places; 0: as the engine tells, else learned */
+	int64_t num_ctx_max;     /* Ollama: tokens of window that a model may be loaded with for a long prompt; 0: as the engine has it */
 	int64_t weight;          /* 1 to 1000, normally 100: its share with STRATEGY_WEIGHTED */
 	bool drain;              /* maintenance: gets no new requests */
 	struct target_timeouts timeouts;
@@ -195,6 +196,7 @@ struct model_conf {
 	int64_t max_output; /* tokens; 0: unknown */
 	int64_t context;    /* tokens; 0: as learned */
 	bool local_only;    /* never leaves for a cloud */
+	bool resume;        /* a stream that breaks off goes on elsewhere */
 	/* What holds for it: its own, or where it has none what settings.routing and settings.overflow say. Of the latter without its budgets, which
 	 * hold for the overflow of all models together, and without what the model may not or need not go to: clouds where it is local_only, and
 	 * targets that serve it anyway. */
@@ -243,6 +245,9 @@ struct settings {
 
 extern const struct field_table settings_table;
 extern const char *const target_kind_names[]; /* by enum target_kind; ends with NULL */
+#define OVERFLOW_WHENS 4
+extern const char *const overflow_when_names[OVERFLOW_WHENS]; /* by the number of the bit in enum overflow_when */
+extern const char *const overflow_order_names[]; /* by enum overflow_order; ends with NULL */
 extern const char *const webhook_kind_names[]; /* by enum webhook_kind; ends with NULL */
 
 /* A top-level setting given on the command line; replaces the file's. The same name again makes a

@@ -16,8 +16,6 @@ const char *settings_engine_address(struct str text, struct settings_address *ou
 /* True for names and addresses that never leave this host. */
 bool settings_is_loopback(struct str host);
 
-#define OVERFLOW_WHENS 4
-extern const char *const overflow_when_names[OVERFLOW_WHENS]; /* by the number of the bit in enum overflow_when */
 
 /* A member was given, and not as null. */
 bool settings_gave(const struct json *object, struct str name);

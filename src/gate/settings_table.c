@@ -122,7 +122,7 @@ static const char *const level_names[] = {"error", "warn", "info", "debug", NULL
 static const char *const format_names[] = {"text", "json", NULL};
 const char *const target_kind_names[TARGET_KINDS + 1] = {"auto",	   "vllm",     "llamacpp", "ollama",   "lmstudio", "sglang", "openai",	       "mistral",
 							 "openrouter", "together", "groq",     "deepseek", "gemini",   "openai_compatible", NULL};
-static const char *const order_names[] = {"listed", "round_robin", "cheapest", NULL};
+const char *const overflow_order_names[] = {"listed", "round_robin", "cheapest", NULL};
 const char *const overflow_when_names[OVERFLOW_WHENS] = {"wait", "context", "down", "always"};
 
 const char *const webhook_kind_names[] = {"auto", "ntfy", "discord", "slack", "json", NULL};
@@ -294,7 +294,7 @@ static const struct field overflow_fields[] = {
 		 "model's targets; `down`: none of them is up; `always`: every request goes there first."},
 	{"wait", FIELD_MS, AT(overflow_conf, wait_ms), .standard = "5s", .min = 0, .max = HOUR,
 	 .standard_note = "`5s`, or `queue.max_wait` where that is shorter", .help = "How long a request waits for a place of its own; see `when`."},
-	{"order", FIELD_CHOICE, AT(overflow_conf, order), .standard = "listed", .choices = order_names,
+	{"order", FIELD_CHOICE, AT(overflow_conf, order), .standard = "listed", .choices = overflow_order_names,
 	 .help = "Which of several is tried first: as they stand in `to`, in turn, or the one where the request costs least."},
 	{"budget", FIELD_STR_LIST, AT(overflow_conf, budgets), .min = 1, .max = 64, .check = check_budget,
 	 .expects = "a budget such as 1M/day, $20/month or $100/total (or a list of them)",
@@ -362,6 +362,10 @@ static const struct field target_fields[] = {
 	{"max_concurrency", FIELD_INT, AT(target_conf, max_concurrency), .standard = "0", .min = 0,
 	 .max = 100000, .off = true, .standard_note = "as many as the engine tells, else learned",
 	 .help = "Its places: requests sent to it at the same time; further ones wait. 0 is the default."},
+	{"num_ctx_max", FIELD_INT, AT(target_conf, num_ctx_max), .standard = "0", .standard_note = "never raised", .min = 0, .max = 100000000,
+	 .off = true,
+	 .help = "Ollama only: a prompt that does not fit into the window of a model loads it again with more, up to so many tokens and to what the model was "
+		 "made for. That takes seconds, and more memory as long as such prompts come. Without it, such a prompt is refused."},
 	{"weight", FIELD_INT, AT(target_conf, weight), .standard = "100", .min = 1, .max = 1000,
 	 .help = "Its share of the requests with the strategy `weighted`, compared with the others."},
 	{"drain", FIELD_BOOL, AT(target_conf, drain), .standard = "off", .help = "Maintenance: it gets no new requests; running answers go on."},
@@ -406,6 +410,10 @@ static const struct field model_fields[] = {
 	 .help = "As in `routing`, for this model."},
 	{"affinity", FIELD_BOOL, AT(model_conf, affinity), .standard_note = "`routing.affinity`", .help = "As in `routing`, for this model."},
 	{"local_only", FIELD_BOOL, AT(model_conf, local_only), .standard = "off", .help = "Its requests never leave for a cloud."},
+	{"resume", FIELD_BOOL, AT(model_conf, resume), .standard = "off",
+	 .help = "A streamed chat that breaks off goes on at another of its targets (vLLM, SGLang, llama.cpp or Ollama, with the same model there): that one is given "
+		 "the text so far as the beginning of its answer, and the client sees one stream. Not for answers with tool calls or thoughts, with probabilities, "
+		 "several choices or a grammar."},
 	{"timeouts", FIELD_OBJECT, AT(model_conf, timeouts), .sub = &model_timeout_table,
 	 .help = "Its own time-outs; go before those of its targets."},
 	{"overflow", FIELD_OBJECT, AT(model_conf, overflow), .sub = &overflow_table,

@@ -43,6 +43,8 @@ static void teach_ratio(_Atomic uint32_t *number, int64_t seen)
 static void learn(struct request *r)
 {
 	struct learned *l = request_attempt(r)->place->learned;
+	if (r->resumed) /* several targets' work */
+		return;
 	int64_t from_us = r->first_us ? r->first_us : r->sent_us, took_us = r->ended_us - from_us;
 	if (r->usage.input >= 16 && r->op->body == BODY_JSON)
 		teach_ratio(&l->bytes_per_token, (int64_t)r->bytes_in * 256 / r->usage.input);
@@ -157,7 +159,7 @@ static uint32_t measure(struct request *r, size_t more)
 	if (r->error) {
 		measure_cut(r, l);
 	} else if (r->usage.known) {
-		r->used.source = SOURCE_UPSTREAM;
+		r->used.source = r->resumed ? SOURCE_COUNTED : SOURCE_UPSTREAM; /* what part of it was there before is counted, see resuming.c */
 		r->used.input = r->usage.input;
 		r->used.cached = r->usage.cached;
 		r->used.output = r->usage.output;
@@ -172,9 +174,10 @@ static uint32_t price(struct request *r)
 {
 	const struct price *p = &request_attempt(r)->place->price;
 	int64_t micros = r->ended_us - r->sent_us;
-	if (!p->known)
+	bool told = r->usage.priced && r->used.source == SOURCE_UPSTREAM && request_attempt(r)->place->target->cloud == CLOUD_OPENROUTER;
+	if (!p->known && !told)
 		return FLAG_UNPRICED;
-	r->used.cost = price_cost(p, r->used.input, r->used.cached, r->used.output, micros > 0 ? micros : 0);
+	r->used.cost = told ? r->usage.cost : price_cost(p, r->used.input, r->used.cached, r->used.output, micros > 0 ? micros : 0);
 	if (!r->budgeted || r->claim.hold_nanos == 0 || r->used.cost <= r->claim.hold_nanos)
 		return 0;
 	r->used.cost = r->claim.hold_nanos;
@@ -224,7 +227,8 @@ void request_book(struct request *r, size_t more)
 	r->ended_us = clock_mono_us();
 	if (r->book_us == 0) /* nothing that goes to a target */
 		return;
-	uint32_t flags = (r->facts.stream ? FLAG_STREAM : 0) | (r->gone ? FLAG_CLIENT_LEFT : 0) | (r->stopped ? FLAG_STOPPED : 0);
+	uint32_t flags = (r->facts.stream ? FLAG_STREAM : 0) | (r->gone ? FLAG_CLIENT_LEFT : 0) | (r->stopped ? FLAG_STOPPED : 0) |
+			 (r->overflow ? FLAG_OVERFLOW : 0);
 	flags |= measure(r, more);
 	if (r->used.source != SOURCE_NONE)
 		flags |= price(r);

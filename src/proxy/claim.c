@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "gate/governed.h"
 #include "proxy/worker.h"
 #include "proxy/request.h"
 #include "store/ledger.h"
@@ -16,30 +17,9 @@
 
 /* ---- what is asked for ---- */
 
-static bool gather(struct request *r, struct scope **scopes, uint32_t *count)
-{
-	const struct key_rules *rules = r->key ? r->key->rules : NULL;
-	uint32_t n = 0;
-	if (r->key)
-		scopes[n++] = r->key->scope;
-	for (uint32_t i = 0; rules && i < rules->model_rule_count; i++) {
-		if (!str_glob(rules->model_rules[i].pattern, r->model->name) && !str_glob(rules->model_rules[i].pattern, r->facts.model))
-			continue;
-		if (n == CLAIM_SCOPES - 2)
-			return false; /* rather refuse than forget one */
-		scopes[n++] = rules->model_rules[i].scope;
-	}
-	if (r->model->scope)
-		scopes[n++] = r->model->scope;
-	if (r->catalog->gateway)
-		scopes[n++] = r->catalog->gateway;
-	*count = n;
-	return true;
-}
-
 static int64_t guess_input(const struct request *r)
 {
-	int64_t guess = (int64_t)r->bytes_in * 256 / bytes_per_token(r->model->places[0].learned) + 1;
+	int64_t guess = governed_tokens(r->model, r->bytes_in);
 	return guess < r->input_bound ? guess : r->input_bound;
 }
 
@@ -117,83 +97,16 @@ static struct ask make_ask(struct request *r)
 
 /* ---- no ---- */
 
-static struct str whose(struct request *r, const struct claim_answer *a)
+static const struct step *refuse(struct request *r, const struct governed *g, const struct claim_answer *a)
 {
-	uint32_t own = r->key ? 1 : 0;
-	uint32_t rules = r->claim_scopes - own - (r->model->scope != NULL) - (r->catalog->gateway != NULL);
-	if (a->scope < own)
-		return arena_printf(&r->arena, "of the key '%.*s'", STR_ARG(r->key->name));
-	if (a->scope < own + rules)
-		return arena_printf(&r->arena, "of the key '%.*s' for this model", STR_ARG(r->key->name));
-	if (r->model->scope && a->scope == own + rules)
-		return arena_printf(&r->arena, "of the model '%.*s'", STR_ARG(r->model->name));
-	return STR("of the gateway");
-}
-
-static const struct step *over_rate(struct request *r, const struct claim_answer *a)
-{
-	const char *what = a->by == LIMIT_TOKENS ? "tokens a minute" : a->by == LIMIT_REQUESTS ? "requests a minute" : "requests at a time";
-	r->retry_after_ms = a->wait_us / 1000 > 0 ? a->wait_us / 1000 : 1000;
-	if (r->retry_after_ms > 60000)
-		r->retry_after_ms = 60000;
-	return request_failf(r, ERROR_RATE_LIMIT_EXCEEDED, "rate limit reached: %lld %s %.*s", (long long)a->limit, what, STR_ARG(whose(r, a)));
-}
-
-static const struct step *held_by_others(struct request *r, const struct claim_answer *a)
-{
-	struct buf budget;
-	buf_init(&budget, 128);
-	budget_print(&budget, &a->budget);
-	r->retry_after_ms = 1000;
-	const struct step *next = request_failf(r, ERROR_RATE_LIMIT_EXCEEDED, "requests that are under way hold what is left of the budget %.*s %.*s",
-						STR_ARG(buf_str(&budget)), STR_ARG(whose(r, a)));
-	buf_release(&budget);
-	return next;
-}
-
-static const struct step *spent(struct request *r, const struct claim_answer *a)
-{
-	struct buf text;
-	buf_init(&text, 512);
-	BUF_ADD(&text, "the budget ");
-	budget_print(&text, &a->budget);
-	buf_addf(&text, " %.*s does not suffice: ", STR_ARG(whose(r, a)));
-	budget_print_amount(&text, a->budget.unit, a->left > 0 ? a->left : 0, true);
-	BUF_ADD(&text, " left");
-	if (a->budget.unit == UNIT_TOKENS)
-		BUF_ADD(&text, " (tokens)");
-	if (a->resets_s != INT64_MAX) {
-		BUF_ADD(&text, "; it begins anew at ");
-		civil_print_minute(&text, a->resets_s);
-	}
-	const struct step *next = request_fail(r, ERROR_INSUFFICIENT_QUOTA, arena_dup(&r->arena, buf_str(&text)));
-	buf_release(&text);
-	return next;
-}
-
-static const struct step *refuse(struct request *r, const struct claim_answer *a)
-{
+	struct buf why;
 	r->rates[0] = a->requests;
 	r->rates[1] = a->tokens;
-	switch (a->verdict) {
-	case CLAIM_SPENT:
-		return spent(r, a);
-	case CLAIM_UNPRICED:
-		return request_failf(r, ERROR_MODEL_WITHOUT_PRICE,
-				     "a budget in money %.*s covers this request, and the model '%.*s' has no price: the operator can give it one in the settings (prices)",
-				     STR_ARG(whose(r, a)), STR_ARG(r->model->name));
-	case CLAIM_LATER:
-		if (a->by == LIMIT_LEASE) {
-			r->retry_after_ms = 1000;
-			return request_fail(r, ERROR_LEDGER_UNAVAILABLE, STR("what is used cannot be written down now; budgets are closed until it can"));
-		}
-		if (a->by == LIMIT_BUDGET)
-			return held_by_others(r, a);
-		break;
-	default:
-		break;
-	}
-	return over_rate(r, a);
+	buf_init(&why, 1024);
+	enum error e = governed_refusal(g, a, &why, &r->retry_after_ms);
+	const struct step *next = request_fail(r, e, arena_dup(&r->arena, buf_str(&why)));
+	buf_release(&why);
+	return next;
 }
 
 /* ---- not yet ---- */
@@ -215,7 +128,7 @@ void claim_stop_waiting(struct request *r)
 	r->announced = false;
 }
 
-static const struct step *wait_or_refuse(struct request *r, const struct claim_answer *a)
+static const struct step *wait_or_refuse(struct request *r, const struct governed *g, const struct claim_answer *a)
 {
 	int64_t now_ms = loop_now_ms(&r->worker->loop);
 	int64_t allowed = a->by == LIMIT_LEASE ? LEASE_WAIT_MS : r->key ? (int64_t)r->key->max_wait_ms : KEYLESS_WAIT_MS;
@@ -223,7 +136,7 @@ static const struct step *wait_or_refuse(struct request *r, const struct claim_a
 	r->timed_out = false;
 	if (now_ms >= until) {
 		claim_stop_waiting(r);
-		return refuse(r, a);
+		return refuse(r, g, a);
 	}
 	timer_start(&r->worker->loop, &r->timer, until - now_ms);
 	return STEP_WAIT;
@@ -273,22 +186,23 @@ static const struct step *granted(struct request *r, const struct claim_answer *
 
 static const struct step *claim(struct request *r)
 {
-	struct scope *scopes[CLAIM_SCOPES];
+	struct governed g;
 	struct claim_answer a = {.verdict = CLAIM_GRANTED};
-	if (!gather(r, scopes, &r->claim_scopes))
+	if (!governed_find(&g, r->catalog, r->model, r->key, r->facts.model))
 		return request_fail(r, ERROR_INTERNAL, STR("more model limits of the key match this model than Valet can keep at once"));
+	r->claim_scopes = g.count;
 	struct ask ask = make_ask(r);
-	if (r->claim_scopes)
-		books_claim(r->catalog->books, scopes, r->claim_scopes, &ask, &r->claim, &a);
+	if (g.count)
+		books_claim(r->catalog->books, g.scopes, g.count, &ask, &r->claim, &a);
 	if (a.verdict == CLAIM_LATER && !r->announced) { /* announced first, so that nothing given back in between is missed */
 		begin_waiting(r);
-		books_claim(r->catalog->books, scopes, r->claim_scopes, &ask, &r->claim, &a);
+		books_claim(r->catalog->books, g.scopes, g.count, &ask, &r->claim, &a);
 	}
 	if (a.verdict == CLAIM_GRANTED)
 		return granted(r, &a);
 	if (a.verdict == CLAIM_LATER)
-		return wait_or_refuse(r, &a);
-	return refuse(r, &a);
+		return wait_or_refuse(r, &g, &a);
+	return refuse(r, &g, &a);
 }
 
 const struct step *step_claim(struct request *r)

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "proxy/request.h"
+#include "proxy/resuming.h"
 #include "proxy/worker.h"
 
 #include <assert.h>
@@ -133,6 +134,8 @@ static int write_body(struct request *r, const struct catalog_place *place, size
 {
 	struct body_changes changes = {place->model, r->hide_usage, r->output_cap};
 	struct buf body;
+	if (r->resume && resume_prefills(r->resume))
+		return resuming_body(r, place, length);
 	if (place->target->cloud == CLOUD_NONE || r->facts.form)
 		return body_parts(&r->facts, r->conn->body, &changes, &r->arena, r->parts + 1, length);
 	buf_init(&body, 3 * r->conn->body.len + place->model.len + 512);
@@ -162,7 +165,8 @@ static void begin_sending(struct request *r, struct origin *o, const struct cata
 	}
 	r->parts[0] = (struct iovec){head.ptr, head.len};
 	r->upstream = upstream_get(o, &request_upstream_events, r, fresh);
-	r->sent_us = r->attempt_count > 1 || fresh ? clock_mono_us() : r->began_us; /* a clock read is not free */
+	if (!resuming_continues(r)) /* its times are those of the answer that began */
+		r->sent_us = r->attempt_count > 1 || fresh ? clock_mono_us() : r->began_us; /* a clock read is not free */
 	send_more(r);
 	assert(r->part_next > 0); /* nothing of the head may be left in the borrowed buffer */
 }
@@ -190,6 +194,8 @@ const struct step *step_send(struct request *r)
 		return STEP_HEAD;
 	}
 	o->connect_ms = t->timeouts.connect_ms;
+	if (r->model->resume)
+		resuming_begin(r);
 	r->hide_usage = r->facts.stream && r->facts.usage.at != NULL;
 	r->cloud = t->cloud == CLOUD_NONE ? NULL : arena_zero(&r->arena, sizeof(*r->cloud));
 	r->rename = r->cloud || !str_eq(a->place->model, r->facts.model);

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "dialect/cloud.h"
 #include "proxy/judge.h"
+#include "proxy/resuming.h"
 #include "proxy/worker.h"
 
 /* ---- an error that an engine answered with ---- */
@@ -55,6 +56,8 @@ static const struct step *engine_error(struct request *r)
 	request_attempt(r)->outcome = outcome_of(r->error);
 	request_end_attempt(r, false);
 	buf_clear(&r->hold);
+	if (resuming_continues(r) && !error_rows[r->error].elsewhere) /* nothing that the client did */
+		resuming_refused(r, request_attempt(r)->place->target->name);
 	if (r->error == ERROR_CONTEXT_LENGTH_EXCEEDED && !r->overflow && (r->model->overflow_when & OVERFLOW_CONTEXT) && r->model->overflow_count &&
 	    request_may_retry(r)) {
 		r->too_long = true;

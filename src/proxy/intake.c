@@ -123,6 +123,8 @@ static const struct step *admit_ready(struct request *r)
 		return answer_json(r, 503, STR("{\"status\":\"draining\"}"), STR_NONE);
 	if (!r->catalog->ready)
 		return answer_json(r, 503, STR("{\"status\":\"starting\"}"), STR("retry-after: 1\r\n"));
+	if (catalog_drained(r->catalog))
+		return answer_json(r, 503, STR("{\"status\":\"maintenance\"}"), STR("retry-after: 5\r\n"));
 	return answer_json(r, 200, STR("{\"status\":\"ready\"}"), STR_NONE);
 }
 

@@ -53,7 +53,7 @@ static const struct step *refresh(struct request *r)
 static const struct step *connection_failed(struct request *r)
 {
 	struct attempt *a = request_attempt(r);
-	if (r->upstream && r->upstream->reused && r->failure == UPSTREAM_CLOSED && !a->refreshed && !r->committed)
+	if (r->upstream && r->upstream->reused && r->failure == UPSTREAM_CLOSED && !a->refreshed && (!r->committed || r->resume))
 		return refresh(r);
 	enum error e = error_of(r->failure);
 	if (e == ERROR_NO_TARGET && r->retry_after_ms < 0)

@@ -28,6 +28,28 @@ static void put_name(struct json_writer *w, struct str key, struct str name)
 	json_member_str(w, key, str_from(clean));
 }
 
+/* For a limit or a budget, a place, or a target's pause. */
+static bool is_waiting(const struct request *r)
+{
+	return r->step == STEP_CLAIM || r->step == STEP_QUEUE || r->step == STEP_ROUTE;
+}
+
+/* What it has waited in all, up to now. */
+static int64_t waited_ms(const struct request *r, int64_t now_us)
+{
+	if (r->step == STEP_CLAIM)
+		return (now_us - r->began_us) / 1000;
+	int64_t more = is_waiting(r) && r->queue_began_ms ? now_us / 1000 - r->queue_began_ms : 0;
+	return request_queue_ms(r) + (more > 0 ? more : 0);
+}
+
+static void put_wait(struct json_writer *w, const struct request *r, int64_t now_us)
+{
+	json_member_bool(w, STR("waiting"), is_waiting(r));
+	json_member_i64(w, STR("position"), r->ticket ? queue_position(r->worker->queue, r->ticket) : 0);
+	json_member_i64(w, STR("queue_ms"), waited_ms(r, now_us));
+}
+
 static void put_what(struct json_writer *w, struct request *r)
 {
 	struct attempt *a = request_attempt(r);
@@ -38,13 +60,13 @@ static void put_what(struct json_writer *w, struct request *r)
 	json_member_str(w, STR("op"), str_from(r->op ? r->op->name : "-"));
 	json_member_str(w, STR("step"), str_from(r->step->name));
 	json_member_bool(w, STR("stream"), r->facts.stream);
-	json_member_bool(w, STR("waiting"), r->step == STEP_CLAIM);
 }
 
 static void put_row(struct json_writer *w, struct request *r, int64_t now_us)
 {
 	json_open_object(w);
 	put_what(w, r);
+	put_wait(w, r, now_us);
 	json_member_i64(w, STR("since_ms"), (now_us - r->began_us) / 1000);
 	json_member_i64(w, STR("attempts"), r->attempt_count);
 	json_member_i64(w, STR("status"), r->status);

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "proxy/judge.h"
 #include "proxy/relay_events.h"
+#include "proxy/resuming.h"
 #include "proxy/worker.h"
 
 #define LOOK_MS 1000 /* how often the clock of a body is looked at */
@@ -22,11 +23,13 @@ void relay_begin(struct request *r)
 	r->streaming = true;
 	count(&request_series(r)->streams);
 	count(&request_series(r)->streams_total);
+	if (resuming_continues(r))
+		resuming_goes_on(r);
 }
 
 /* ---- to the client ---- */
 
-/* The first bytes of the answer: from here on nothing may be tried elsewhere. */
+/* The first bytes of the answer: from here on nothing may be tried elsewhere, unless it can be resumed. */
 static bool begin_answer(struct request *r, int64_t length, struct str data)
 {
 	struct str more = r->mode == RELAY_EVENTS ? STR("cache-control: no-cache\r\nx-accel-buffering: no\r\n") : STR_NONE;
@@ -38,7 +41,7 @@ static bool begin_answer(struct request *r, int64_t length, struct str data)
 	return http_respond_begin(r->conn, r->status, answer_fields(r, type, more), length, data);
 }
 
-/* Begins the answer that the upstream has begun: the request's own bytes are not needed any more. */
+/* Begins the answer that the upstream has begun: the request's own bytes are not needed any more, unless they are to be sent again. */
 static bool commit(struct request *r, int64_t length, struct str data)
 {
 	bool fine = begin_answer(r, length, data);
@@ -47,7 +50,8 @@ static bool commit(struct request *r, int64_t length, struct str data)
 		if (r->upstream)
 			r->upstream->keep = false;
 	}
-	http_release_input(r->conn);
+	if (!r->resume)
+		http_release_input(r->conn);
 	return fine;
 }
 
@@ -66,7 +70,7 @@ void relay_comment(struct request *r, char *text, size_t len)
 	else
 		http_respond_body(r->conn, text, len, false);
 	r->mode = mode;
-	if (r->attempt_count && r->part_next == r->part_count) /* else a target is still to get it */
+	if (r->upstream && r->part_next == r->part_count && !r->resume) /* else a target is still to get it */
 		http_release_input(r->conn);
 }
 
@@ -242,7 +246,13 @@ static const struct step *broken(struct request *r)
 	const struct step *failed =
 		request_failf(r, r->failure == UPSTREAM_BAD ? ERROR_UPSTREAM_INVALID : ERROR_UPSTREAM_DISCONNECT,
 			      "target '%.*s': %s", STR_ARG(a->place->target->name), r->why);
-	return r->committed ? failed : judge_elsewhere(r, failed);
+	return resuming_elsewhere(r, failed);
+}
+
+/* Nothing has come of the present attempt yet but its head. */
+static bool waits_for_first(const struct request *r)
+{
+	return r->mode == RELAY_EVENTS && (r->first_us == 0 || (r->resume && r->resume->waits));
 }
 
 static const struct step *look_at_clock(struct request *r)
@@ -251,7 +261,7 @@ static const struct step *look_at_clock(struct request *r)
 	const struct target_timeouts *t = &a->place->timeouts;
 	int64_t now_ms = loop_now_ms(&r->worker->loop);
 	r->timed_out = false;
-	if (r->mode == RELAY_EVENTS && r->first_us == 0 && now_ms < r->deadline_ms)
+	if (waits_for_first(r) && now_ms < r->deadline_ms)
 		return judge_clock(r);
 	bool idle = !r->paused && now_ms - r->progress_ms >= t->idle_ms;
 	if (!idle && now_ms < r->total_ms) {
@@ -260,6 +270,8 @@ static const struct step *look_at_clock(struct request *r)
 	}
 	const struct step *failed = request_failf(r, ERROR_UPSTREAM_TIMEOUT, "target '%.*s' %s", STR_ARG(a->place->target->name),
 						  idle ? "stopped answering" : "took longer than allowed");
+	if (idle)
+		return resuming_elsewhere(r, failed);
 	return r->committed ? failed : judge_elsewhere(r, failed);
 }
 
@@ -280,7 +292,7 @@ static const struct step *relay(struct request *r)
 /* The clock of a body starts when it is not complete at once; until the first event of a stream the one of HEAD goes on. */
 static const struct step *watched(struct request *r, const struct step *next)
 {
-	if (next == STEP_WAIT && !r->watching && (r->mode != RELAY_EVENTS || r->first_us)) {
+	if (next == STEP_WAIT && !r->watching && !waits_for_first(r)) {
 		r->watching = true;
 		timer_start(&r->worker->loop, &r->timer, LOOK_MS);
 	}

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "http/sse.h"
 #include "proxy/judge.h"
+#include "proxy/resuming.h"
 #include "proxy/worker.h"
 
 /* The bytes at hand, and what of them goes out: kept events are moved together to `out`. */
@@ -20,6 +21,8 @@ struct batch {
 	char *out;       /* in bytes, or in `renamed` */
 	size_t out_len;
 	bool roomy;
+	bool copies;     /* all of them go into `renamed` */
+	bool broken;     /* the target has gone wrong; what follows is of no use */
 	struct buf renamed;
 };
 
@@ -41,7 +44,7 @@ static void keep(struct batch *b, struct str event)
 
 static void keep_renamed(struct request *r, struct batch *b, struct str event)
 {
-	struct str model = tap_event_model(event);
+	struct str model = r->rename ? tap_event_model(event) : STR_NONE;
 	if (b->renamed.len == 0) {
 		buf_init(&b->renamed, 4 * EVENT_MAX);
 		buf_reserve(&b->renamed, HTTP_ROOM + b->len + 1024 + HTTP_ROOM);
@@ -71,12 +74,8 @@ static void take_cloud_event(struct request *r, struct batch *b, struct str even
 	buf_release(&out);
 }
 
-static void take_event(struct request *r, struct batch *b, struct str event)
+static void pass_event(struct request *r, struct batch *b, struct str event)
 {
-	if (r->cloud) {
-		take_cloud_event(r, b, event);
-		return;
-	}
 	unsigned marks = tap_event(event, &r->usage);
 	r->mid_event = false;
 	if (marks & TAP_DATA) {
@@ -89,15 +88,48 @@ static void take_event(struct request *r, struct batch *b, struct str event)
 	r->saw_error |= (marks & TAP_ERROR) != 0;
 	if (r->hide_usage && marks & TAP_ONLY_USAGE)
 		return;
-	if (r->rename)
+	if (b->copies)
 		keep_renamed(r, b, event);
 	else
 		keep(b, event);
 }
 
+/* An event of a stream that may go on elsewhere, or does. */
+static void take_resumable(struct request *r, struct batch *b, struct str event)
+{
+	struct buf changed;
+	buf_init(&changed, 4 * EVENT_MAX);
+	switch (resume_event(r->resume, event, &changed)) {
+	case RESUME_SAME:
+		pass_event(r, b, event);
+		break;
+	case RESUME_CHANGED:
+		pass_event(r, b, buf_str(&changed));
+		break;
+	case RESUME_NOTHING:
+		break;
+	case RESUME_BROKEN:
+		b->broken = true;
+		break;
+	}
+	buf_release(&changed);
+	if (r->resume->barred && !r->resume->continued && !b->broken)
+		resuming_stop(r);
+}
+
+static void take_event(struct request *r, struct batch *b, struct str event)
+{
+	if (r->cloud)
+		take_cloud_event(r, b, event);
+	else if (r->resume)
+		take_resumable(r, b, event);
+	else
+		pass_event(r, b, event);
+}
+
 static void take_events(struct request *r, struct batch *b)
 {
-	while (b->at < b->len && !r->saw_done) {
+	while (b->at < b->len && !r->saw_done && !b->broken) {
 		struct str rest = str_of(b->bytes + b->at, b->len - b->at);
 		size_t n = sse_event_length(rest);
 		if (n == 0)
@@ -120,17 +152,20 @@ static void choose_output(struct batch *b)
 /* The last event need not end in a blank line. */
 static void take_unfinished(struct request *r, struct batch *b)
 {
-	if (b->at < b->len && !r->saw_done) {
-		take_event(r, b, str_of(b->bytes + b->at, b->len - b->at));
-		b->at = b->len;
-		r->mid_event = true;
-	}
+	struct str rest = str_of(b->bytes + b->at, b->len - b->at);
+	if (rest.len == 0 || r->saw_done || b->broken)
+		return;
+	b->at = b->len;
+	if (r->resume && !resume_whole(rest))
+		return; /* half an event could not be taken back */
+	take_event(r, b, rest);
+	r->mid_event = true;
 }
 
 /* Long events of which nothing is changed need not be whole. */
 static void let_long_pass(struct request *r, struct batch *b)
 {
-	if (b->len - b->at < EVENT_WHOLE || r->rename || r->hide_usage)
+	if (b->len - b->at < EVENT_WHOLE || r->rename || r->hide_usage || r->resume)
 		return;
 	keep(b, str_of(b->bytes + b->at, b->len - b->at));
 	b->at = b->len;
@@ -158,7 +193,7 @@ static const struct step *end_broken(struct request *r, enum error e, const char
 	count(&request_series(r)->streams_broken);
 	a->outcome = HEALTH_BAD;
 	const struct step *failed = request_failf(r, e, "target '%.*s' %s", STR_ARG(a->place->target->name), what);
-	return r->committed ? failed : judge_elsewhere(r, failed);
+	return resuming_elsewhere(r, failed);
 }
 
 static bool needs_done(const struct request *r)
@@ -199,10 +234,11 @@ static bool error_first(const struct request *r)
 
 static void open_batch(struct request *r, struct batch *b)
 {
-	*b = (struct batch){.bytes = r->data, .len = r->data_len, .out = r->data, .roomy = true};
+	bool copies = r->rename || resuming_continues(r);
+	*b = (struct batch){.bytes = r->data, .len = r->data_len, .out = r->data, .roomy = true, .copies = copies};
 	if (r->hold.len > 0) {
 		buf_add(&r->hold, r->data, r->data_len);
-		*b = (struct batch){.bytes = r->hold.ptr, .len = r->hold.len, .out = r->hold.ptr};
+		*b = (struct batch){.bytes = r->hold.ptr, .len = r->hold.len, .out = r->hold.ptr, .copies = copies};
 	}
 	r->data_len = 0;
 }
@@ -218,6 +254,10 @@ static const struct step *relay_batch(struct request *r, struct batch *b)
 	if (!last && !r->saw_done)
 		let_long_pass(r, b);
 	choose_output(b);
+	if (b->broken) {
+		relay_write(r, b->out, b->out_len, b->roomy, -1);
+		return end_broken(r, ERROR_UPSTREAM_ERROR, r->resume->why);
+	}
 	if (last || r->saw_done)
 		return finish(r, b);
 	if (!send_and_hold(r, b))

@@ -4,6 +4,7 @@
 #include "proxy/request.h"
 
 #include "base/clock.h"
+#include "proxy/resuming.h"
 #include "proxy/worker.h"
 
 #include <stdio.h>
@@ -100,7 +101,7 @@ struct attempt *request_attempt(struct request *r)
 
 bool request_may_retry(const struct request *r)
 {
-	return !r->committed && !r->gone && r->attempt_count < r->catalog->attempts && r->attempt_count < ATTEMPTS_MAX;
+	return (!r->committed || (r->resume && resume_may(r->resume))) && !r->gone && r->attempt_count < r->catalog->attempts && r->attempt_count < ATTEMPTS_MAX;
 }
 
 int64_t request_queue_ms(const struct request *r)

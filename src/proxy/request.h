@@ -2,7 +2,7 @@
  *
  * A step does its work and returns the next one, or WAIT. Callbacks (an upstream's head, data, end, failure; a timer; a client that left) note
  * what happened in the request and call request_run(); they decide nothing. Two promises: before the first byte to the client a failure may go
- * back to ROUTE, after it none may; and SETTLE runs exactly once. A request, its client and its upstream never leave their worker.
+ * back to ROUTE, after it none may but for a stream that can be resumed (resuming.h); and SETTLE runs exactly once. A request, its client and its upstream never leave their worker.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef VALET_PROXY_REQUEST_H
@@ -118,7 +118,8 @@ struct request {
 	uint32_t turn;
 	int64_t input_guess, output_guess; /* tokens, most likely */
 	int64_t queue_began_ms, queue_until_ms, queue_beat_ms;
-	int64_t queue_us;             /* time spent in QUEUE */
+	int64_t queue_since_ms;       /* it waits for a place; 0: it does not */
+	int64_t queue_us;             /* time that it has waited for a place */
 	const char *overflow;         /* why it went beyond the places of its model; NULL: it did not */
 	struct claim overflow_claim;  /* in the budgets of overflow */
 	uint32_t lease_looks;         /* times that its lease was not on the disk yet */
@@ -156,6 +157,8 @@ struct request {
 	bool mid_event;               /* what the client has got does not end with a whole event */
 	bool keep_tail;               /* RAW: `hold` keeps the end of a JSON answer */
 	bool paused;                  /* the upstream waits for the client */
+	struct resume *resume;        /* if it breaks off it may go on elsewhere (resuming.h); NULL: it may not */
+	uint32_t resumed;             /* times that it did */
 	struct buf hold;              /* an incomplete event; a whole answer; an error's body */
 	int upstream_status;
 	int64_t answer_length;        /* of the upstream's answer; -1: not told */
@@ -193,7 +196,7 @@ const struct step *request_failf(struct request *r, enum error e, const char *fo
 void request_end_attempt(struct request *r, bool spoil);
 /* The current attempt, NULL before the first. */
 struct attempt *request_attempt(struct request *r);
-/* Whether another attempt may be made: nothing sent to the client, attempts left. */
+/* Whether another attempt may be made: nothing sent to the client that it could not go on from, attempts left. */
 bool request_may_retry(const struct request *r);
 struct series *request_series(struct request *r);
 

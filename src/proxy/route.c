@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "gate/plan.h"
 #include "proxy/relay.h"
+#include "proxy/resuming.h"
 #include "proxy/worker.h"
 
 #include <assert.h>
@@ -15,6 +16,7 @@
 #define RETRY_PAUSE_MS 50   /* before a retry is tried again for which there was no room */
 #define LEASE_LOOKS    200
 #define LEASE_LOOK_MS  10
+#define AGAIN_MAX_MS   60000
 #define PAUSE_MAX_MS   5000 /* longer pauses of a target are told to the client */
 
 _Static_assert(PLAN_TRIED >= ATTEMPTS_MAX, "a plan knows of all attempts");
@@ -40,18 +42,32 @@ static struct plan_ask plan_ask_of(const struct request *r)
 	};
 	for (uint32_t i = 0; i < r->attempt_count; i++)
 		ask.tried[ask.tried_count++] = r->attempts[i].place->target;
+	if (resuming_continues(r))
+		ask.continues = r->attempts[r->attempt_count - 1].place;
 	return ask;
 }
 
-/* ---- nothing to go to ---- */
+/* ---- the clock of waiting ---- */
 
-static bool has_local_place(const struct catalog_model *m)
+static void begin_waiting(struct request *r)
 {
-	for (uint32_t i = 0; i < m->place_count; i++)
-		if (m->places[i].target->local)
-			return true;
-	return false;
+	int64_t now_ms = loop_now_ms(&r->worker->loop);
+	r->queue_since_ms = now_ms;
+	if (r->queue_began_ms)
+		return;
+	r->queue_began_ms = now_ms;
+	r->queue_until_ms = now_ms + r->catalog->queue_wait_ms;
+	r->queue_beat_ms = now_ms + r->catalog->queue_beat_ms;
 }
+
+static void end_waiting(struct request *r)
+{
+	if (r->queue_since_ms)
+		r->queue_us += (loop_now_ms(&r->worker->loop) - r->queue_since_ms) * 1000;
+	r->queue_since_ms = 0;
+}
+
+/* ---- nothing to go to ---- */
 
 /* What is only for a moment: a target that asked to be left alone for a while, or more retries at once than it may get. Then the request waits and asks
  * again. False: that is not what it is, or it would take too long. */
@@ -65,26 +81,24 @@ static bool may_ask_again(struct request *r, const struct plan_ask *ask, const s
 		int64_t until = health_until_ms(h, now_ms), at = until > now_ms ? until : now_ms + RETRY_PAUSE_MS + worker_random(r->worker) % RETRY_PAUSE_MS;
 		soonest = at < soonest ? at : soonest;
 	}
-	if (r->queue_began_ms == 0) {
-		r->queue_began_ms = now_ms;
-		r->queue_until_ms = now_ms + r->catalog->queue_wait_ms;
-		r->queue_beat_ms = now_ms + r->catalog->queue_beat_ms;
-	}
+	begin_waiting(r);
 	if (soonest > r->queue_until_ms || soonest - now_ms > PAUSE_MAX_MS)
 		return false;
 	timer_start(&r->worker->loop, &r->timer, soonest - now_ms);
 	return true;
 }
 
-static const struct step *no_target(struct request *r)
+static const struct step *no_target(struct request *r, const struct plan_ask *ask, const struct plan_view *v)
 {
-	if (r->local_only && !has_local_place(r->model))
-		return request_failf(r, ERROR_MODEL_NOT_ALLOWED, "this request may only go to a local target (its %s says so), and the model '%.*s' has none",
-				     r->key && r->key->local_only ? "key" : r->model->local_only ? "model" : "x-valet-local-only", STR_ARG(r->model->name));
+	struct buf why;
 	if (r->attempt_count > 0 && r->error != ERROR_NONE)
 		return STEP_FAIL; /* the last attempt's error says more */
+	buf_init(&why, 1024);
+	enum error e = plan_refusal(ask, v, r->key && r->key->local_only ? "key" : r->model->local_only ? "model" : "x-valet-local-only", &why);
 	r->retry_after_ms = 5000;
-	return request_failf(r, ERROR_NO_TARGET, "no target of the model '%.*s' can be reached", STR_ARG(r->model->name));
+	const struct step *next = request_fail(r, e, arena_dup(&r->arena, buf_str(&why)));
+	buf_release(&why);
+	return next;
 }
 
 /* ---- a place ---- */
@@ -110,7 +124,7 @@ static const struct step *use(struct request *r, const struct catalog_place *pla
 {
 	struct target_state *s = place->target->state;
 	int64_t now_ms = loop_now_ms(&r->worker->loop);
-	bool retry = r->attempt_count > 0;
+	bool retry = r->attempt_count > 0 && !resuming_continues(r); /* a stream that goes on adds no load: it has left another target */
 	if (!r->catalog->breaker)
 		return go(r, place, false);
 	enum health_verdict verdict = health_take(&s->health, now_ms);
@@ -162,18 +176,28 @@ static const struct step *go_beyond(struct request *r, const struct catalog_plac
 
 /* ---- waiting ---- */
 
-static const struct step *refuse_full(struct request *r, enum queue_verdict verdict)
+/* When it is worth asking again, by how long the line is. */
+static int64_t again_ms(int64_t ahead_ms, int64_t least_ms)
 {
-	r->retry_after_ms = 2000;
-	return request_fail(r, ERROR_QUEUE_FULL, verdict == QUEUE_KEY_FULL ? STR("too many requests of this key wait for a place already")
-									   : STR("too many requests wait for a place already"));
+	return ahead_ms < least_ms ? least_ms : ahead_ms > AGAIN_MAX_MS ? AGAIN_MAX_MS : ahead_ms;
+}
+
+static const struct step *refuse_full(struct request *r, enum queue_verdict verdict, const struct plan_view *v)
+{
+	uint32_t waiting = queue_waiting(r->worker->queue, r->model->id);
+	r->retry_after_ms = again_ms(plan_ahead_ms(v, waiting + 1), 2000);
+	return request_failf(r, ERROR_QUEUE_FULL, "too many requests %swait for a place already; it would be number %u in line for the model '%.*s'",
+			     verdict == QUEUE_KEY_FULL ? "of this key " : "", waiting + 1, STR_ARG(r->model->name));
 }
 
 static const struct step *waited_too_long(struct request *r)
 {
 	uint32_t position = queue_position(r->worker->queue, r->ticket);
+	struct plan_ask ask = plan_ask_of(r);
+	struct plan_view v;
+	plan_look(&ask, &v);
 	route_leave_queue(r);
-	r->retry_after_ms = 5000;
+	r->retry_after_ms = again_ms(plan_ahead_ms(&v, position), 5000);
 	return request_failf(r, ERROR_QUEUE_TIMEOUT, "no place at any target of the model '%.*s' became free in time; position %u in the queue was reached",
 			     STR_ARG(r->model->name), position);
 }
@@ -201,12 +225,8 @@ static const struct step *enter_queue(struct request *r, const struct plan_view 
 			targets[ask.target_count++] = &v->places[i]->target->state->places;
 	enum queue_verdict verdict = queue_enter(r->worker->queue, &ask, &r->ticket, &got);
 	if (verdict == QUEUE_FULL || verdict == QUEUE_KEY_FULL)
-		return refuse_full(r, verdict);
-	if (r->queue_began_ms == 0) {
-		r->queue_began_ms = ask.now_ms;
-		r->queue_until_ms = ask.now_ms + r->catalog->queue_wait_ms;
-		r->queue_beat_ms = ask.now_ms + r->catalog->queue_beat_ms;
-	}
+		return refuse_full(r, verdict, v);
+	begin_waiting(r);
 	if (verdict == QUEUE_TAKEN) {
 		r->given = got;
 		return STEP_QUEUE;
@@ -218,10 +238,9 @@ static const struct step *enter_queue(struct request *r, const struct plan_view 
 void route_leave_queue(struct request *r)
 {
 	int64_t now_ms = loop_now_ms(&r->worker->loop);
-	if (r->ticket) {
+	end_waiting(r);
+	if (r->ticket)
 		queue_leave(r->worker->queue, r->ticket, now_ms);
-		r->queue_us += (now_ms - r->queue_began_ms) * 1000;
-	}
 	if (r->given)
 		queue_give_back(r->worker->queue, r->given, now_ms);
 	r->ticket = NULL;
@@ -256,7 +275,7 @@ const struct step *step_queue(struct request *r)
 		const struct catalog_place *place = place_of(r, r->given);
 		assert(place); /* the ticket named places of this model alone */
 		r->given = NULL;
-		r->queue_us += (now_ms - r->queue_began_ms) * 1000;
+		end_waiting(r);
 		r->charged = true;
 		const struct step *next = use(r, place);
 		return next ? next : STEP_ROUTE;
@@ -308,7 +327,7 @@ static const struct step *act(struct request *r, const struct plan *p, struct pl
 	case PLAN_WAIT:
 		return enter_queue(r, v);
 	default:
-		return may_ask_again(r, ask, v) ? STEP_WAIT : no_target(r);
+		return may_ask_again(r, ask, v) ? STEP_WAIT : no_target(r, ask, v);
 	}
 }
 
@@ -317,6 +336,7 @@ const struct step *step_route(struct request *r)
 	struct plan_view v;
 	const struct step *next = NULL;
 	r->timed_out = false;
+	end_waiting(r);
 	if (r->attempt_count == 0 && r->queue_began_ms == 0) {
 		r->turn = r->worker->turns[r->model->id % WORKER_TURNS]++;
 		hash_prefix(r);

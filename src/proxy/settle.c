@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/log.h"
-#include "proxy/request.h"
+#include "proxy/resuming.h"
 #include "proxy/worker.h"
 
 /* ---- counting ---- */
@@ -157,6 +157,8 @@ static void log_numbers(struct writer *w, struct request *r, int64_t now_us)
 		field_number(w, STR("queue_ms"), request_queue_ms(r));
 	if (r->attempt_count > 1)
 		field_number(w, STR("attempts"), r->attempt_count);
+	if (r->resumed)
+		field_number(w, STR("resumed"), r->resumed);
 	field_number(w, STR("bytes"), (int64_t)r->bytes_out);
 }
 
@@ -192,6 +194,8 @@ const struct step *step_settle(struct request *r)
 	list_remove(&r->link);
 	catalog_unref(r->catalog);
 	buf_release(&r->hold);
+	if (r->resume)
+		resume_release(r->resume);
 	arena_release(&r->arena);
 	free(r);
 	return STEP_DONE;

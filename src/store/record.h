@@ -39,6 +39,7 @@ enum record_flag {
 	FLAG_LEASE = 32,    /* not a request: what a lease still held when the power failed */
 	FLAG_UNPRICED = 64, /* the model has no price; cost is 0 */
 	FLAG_STOPPED = 128, /* by the operator */
+	FLAG_OVERFLOW = 256, /* went beyond the targets of its model, by policy */
 };
 
 struct record_begin {

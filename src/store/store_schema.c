@@ -41,7 +41,7 @@ static const char month_schema[] =
 	"CREATE TABLE requests(id TEXT, began INTEGER, ended INTEGER, /* microseconds since 1970 */\n"
 	"key INTEGER, model TEXT, target TEXT, op TEXT, status INTEGER, error TEXT,\n"
 	"source INTEGER, /* 0 none, 1 upstream, 2 counted, 3 estimated, 4 aborted */\n"
-	"flags INTEGER, /* 1 stream, 2 client left, 4 orphan, 8 nonsense, 16 over hold, 32 lease (not a request), 64 unpriced, 128 stopped */\n"
+	"flags INTEGER, /* 1 stream, 2 client left, 4 orphan, 8 nonsense, 16 over hold, 32 lease (not a request), 64 unpriced, 128 stopped, 256 overflow */\n"
 	"attempts INTEGER, input INTEGER, cached INTEGER, output INTEGER, /* tokens */ cost INTEGER, reference INTEGER, /* nano-dollars */\n"
 	"bytes_in INTEGER, bytes_out INTEGER, total_ms INTEGER, first_ms INTEGER, queue_ms INTEGER);\n"
 	"CREATE TABLE applied(lane INTEGER PRIMARY KEY, seq INTEGER, crc INTEGER);\n"

@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-static const char *const mode_names[] = {"rps", "stream", "idle", "fetch"};
+static const char *const mode_names[] = {"rps", "stream", "idle", "fetch", "open"};
 
 struct options opt = {
 	.host = "127.0.0.1",
@@ -156,11 +156,13 @@ static int run_fetch(void)
 }
 
 static const char usage[] =
-	"usage: valet-load rps|stream|idle|fetch --port P [options]\n"
+	"usage: valet-load rps|stream|idle|fetch|open --port P [options]\n"
 	"  rps     closed loop of chat requests; latency and rate\n"
 	"  stream  SSE streams, started again as they end; events, gaps, bytes compared\n"
 	"  idle    opens streams, prints \"held N\", holds them until a line or EOF on stdin\n"
 	"  fetch   one request; its body goes to stdout (the reference of stream)\n"
+	"  open    an open loop: requests at the times of a plan (load_open.c); a line each to --results\n"
+	"  --plan FILE --results FILE --key SECRET (may be repeated; the plan counts them from 0)\n"
 	"  --host A --path P --connections N --seconds S --warmup S --ramp-ms N\n"
 	"  --body-bytes N --model M --model-count N (M0..MN-1 over the connections)\n"
 	"  --max-tokens N --stream (implied by stream and idle) --reference FILE\n"
@@ -184,6 +186,13 @@ static void add_header(const char *text)
 	if (strlen(text) + 3 > room)
 		fatal("too many headers");
 	snprintf(opt.headers + used, room, "%s\r\n", text);
+}
+
+static void add_key(const char *text)
+{
+	if (opt.key_count == KEYS_MAX)
+		fatal("more than %d keys", KEYS_MAX);
+	opt.keys[opt.key_count++] = text;
 }
 
 static void add_pid(const char *text)
@@ -216,6 +225,9 @@ static const struct setting {
 	{"--stream", KIND_FLAG, &opt.stream},
 	{"--reference", KIND_TEXT, &opt.reference},
 	{"--header", KIND_CALL, NULL, 0, add_header},
+	{"--plan", KIND_TEXT, &opt.plan},
+	{"--results", KIND_TEXT, &opt.results},
+	{"--key", KIND_CALL, NULL, 0, add_key},
 	{"--pid", KIND_CALL, NULL, 0, add_pid},
 };
 
@@ -251,9 +263,9 @@ static void take_arguments(int argc, char **argv)
 	const size_t count = sizeof(settings) / sizeof(settings[0]);
 	unsigned mode = 0;
 
-	while (mode <= MODE_FETCH && argc > 1 && strcmp(argv[1], mode_names[mode]) != 0)
+	while (mode <= MODE_OPEN && argc > 1 && strcmp(argv[1], mode_names[mode]) != 0)
 		mode++;
-	if (argc < 2 || mode > MODE_FETCH)
+	if (argc < 2 || mode > MODE_OPEN)
 		bad_usage();
 	opt.mode = (enum mode)mode;
 	for (int i = 2; i < argc; i++) {
@@ -313,6 +325,9 @@ int main(int argc, char **argv)
 		return run_fetch();
 	case MODE_IDLE:
 		run_idle();
+		return 0;
+	case MODE_OPEN:
+		run_open();
 		return 0;
 	default:
 		run_window();

@@ -13,7 +13,9 @@
 #define NS_PER_S 1000000000ULL
 #define PIDS_MAX 32
 
-enum mode { MODE_RPS, MODE_STREAM, MODE_IDLE, MODE_FETCH };
+#define KEYS_MAX 128
+
+enum mode { MODE_RPS, MODE_STREAM, MODE_IDLE, MODE_FETCH, MODE_OPEN };
 
 struct options {
 	enum mode mode;
@@ -33,6 +35,10 @@ struct options {
 	char headers[4096];
 	pid_t pids[PIDS_MAX];
 	unsigned pid_count;
+	const char *plan;      /* open: file with the requests and their times */
+	const char *results;   /* open: file for a line each */
+	const char *keys[KEYS_MAX];
+	unsigned key_count;
 };
 
 /* The bytes of one request, head and body. */
@@ -63,6 +69,19 @@ struct counts {
 
 struct conn;
 
+/* One request of a plan: planned, sent, and what became of it. Times in ns since the start of the run. */
+struct shot {
+	uint64_t planned_ns, sent_ns, first_ns, end_ns;
+	uint64_t think_ns;  /* of `after`: the least time between its end and this one */
+	int after, next;    /* shots of the same talk, or -1 */
+	unsigned group, tokens;
+	int key;            /* index of --key, or -1 */
+	bool stream;
+	int status;         /* 0: no whole answer */
+	char *text;         /* the messages as the plan has them */
+	struct request request; /* while it is out */
+};
+
 /* All of the state of the program; one thread. */
 struct load {
 	int epoll_fd;
@@ -90,6 +109,8 @@ double hist_us(const struct hist *h, double share);
 
 /* load_request.c: what connection number CONNECTION sends; lives as long as the process. */
 const struct request *request_for(unsigned connection);
+/* Appends; there must be room. */
+void request_put(struct request *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* load_conn.c */
 void conns_init(void);
@@ -97,5 +118,15 @@ void conns_init(void);
 void conns_open_due(uint64_t begun_ns);
 /* Waits for events and works them off; input on stdin stops the run where it is watched. */
 void conns_turn(int timeout_ms);
+
+/* Sends it on a connection that is free, or a new one. */
+void conns_fire(struct shot *s);
+/* The same with a finer time-out. */
+void conns_turn_ns(uint64_t timeout_ns);
+
+/* load_open.c: an open loop. Requests go out when the plan says so, whatever became of those before, and their times count from then. */
+void run_open(void);
+void open_event(struct shot *s); /* its first event is here */
+void open_end(struct shot *s, int status);
 
 #endif

@@ -39,10 +39,13 @@ struct conn {
 	int fd;
 	enum state state;
 	const struct request *request;
+	struct shot *shot; /* open loop: whose answer it is */
+	struct conn *next_free;
 	size_t sent;
 	bool wants_write;
 	bool must_close;
 	bool seen_event;
+	bool kept; /* open loop: it has had an answer before */
 	int status;
 	uint64_t started_ns;
 	uint64_t event_ns;
@@ -56,6 +59,7 @@ struct conn {
 };
 
 static char input[READ_MAX];
+static struct conn *free_conns; /* open loop */
 static bool complained; /* one error is told in words, the rest are counted */
 
 static void conn_watch(struct conn *c, bool wants_write, int op)
@@ -134,9 +138,30 @@ static void complain(const char *what, const struct conn *c)
 	complained = true;
 }
 
+/* Open loop: the answer is over, whole or not; the connection waits for the next one. */
+static void conn_rest(struct conn *c, int status, bool usable)
+{
+	struct shot *s = c->shot;
+
+	if (!usable) {
+		close(c->fd);
+		c->fd = -1;
+	}
+	c->state = READ_NOTHING;
+	c->shot = NULL;
+	c->next_free = free_conns;
+	free_conns = c;
+	if (s)
+		open_end(s, status);
+}
+
 static void conn_fail(struct conn *c, const char *why)
 {
 	complain(why, c);
+	if (opt.mode == MODE_OPEN) {
+		conn_rest(c, 0, false);
+		return;
+	}
 	load.counts.errors++;
 	conn_again(c, true);
 }
@@ -144,6 +169,10 @@ static void conn_fail(struct conn *c, const char *why)
 static void conn_done(struct conn *c)
 {
 	load.counts.requests++;
+	if (opt.mode == MODE_OPEN) {
+		conn_rest(c, c->status, !c->must_close && c->state != READ_UNTIL_CLOSE);
+		return;
+	}
 	hist_add(&load.latency, now_ns() - c->started_ns);
 	if (c->status > 0 && c->status != 200) {
 		complain("not a 200", c);
@@ -190,6 +219,12 @@ static void note_events(struct conn *c, const char *p, size_t n)
 
 	if (events == 0)
 		return;
+	if (opt.mode == MODE_OPEN) {
+		if (c->shot && !c->seen_event)
+			open_event(c->shot);
+		c->seen_event = true;
+		return;
+	}
 	uint64_t now = now_ns();
 	if (c->event_ns)
 		hist_add(&load.gap, now - c->event_ns);
@@ -206,11 +241,11 @@ static void take_body(struct conn *c, const char *p, size_t n)
 	load.counts.bytes += n;
 	if (opt.mode == MODE_FETCH)
 		fwrite(p, 1, n, stdout);
-	if (c->status != 200 && !complained) {
+	if (c->status != 200 && !complained && opt.mode != MODE_OPEN) {
 		complain("not a 200", c);
 		fprintf(stderr, "%.*s\n", n > 500 ? 500 : (int)n, p);
 	}
-	if (opt.stream && c->status == 200)
+	if ((opt.stream || c->shot) && c->status == 200)
 		note_events(c, p, n);
 	if (load.reference && c->status == 200 &&
 	    (n > load.reference_len - c->body_at ||
@@ -335,9 +370,18 @@ static size_t feed(struct conn *c, const char *p, size_t n)
 
 static void conn_closed(struct conn *c)
 {
-	if (c->state == READ_UNTIL_CLOSE)
+	if (c->state == READ_UNTIL_CLOSE) {
 		conn_done(c);
-	else if (c->state == READ_HEAD && c->head_len == 0 && opt.mode != MODE_IDLE)
+	} else if (opt.mode == MODE_OPEN && c->state == READ_NOTHING) {
+		close(c->fd); /* stays among the free ones, to be opened again */
+		c->fd = -1;
+	} else if (opt.mode == MODE_OPEN && c->state == READ_HEAD && c->head_len == 0 && c->kept) {
+		c->kept = false;
+		close(c->fd);
+		conn_open(c);
+		conn_start(c);
+	}
+	else if (c->state == READ_HEAD && c->head_len == 0 && opt.mode != MODE_IDLE && opt.mode != MODE_OPEN)
 		conn_again(c, true); /* an idle connection may be closed: RFC 9112, 9.3.1 */
 	else
 		conn_fail(c, "closed in the middle of an answer");
@@ -382,10 +426,37 @@ void conns_open_due(uint64_t begun_ns)
 	}
 }
 
+void conns_fire(struct shot *s)
+{
+	struct conn *c = free_conns;
+
+	if (c) {
+		free_conns = c->next_free;
+	} else {
+		if (load.opened == opt.connections)
+			fatal("more than %u requests at once", opt.connections);
+		c = &load.conns[load.opened++];
+		c->fd = -1;
+	}
+	c->kept = c->fd >= 0;
+	if (c->fd < 0)
+		conn_open(c);
+	c->shot = s;
+	c->seen_event = false;
+	c->request = &s->request;
+	conn_start(c);
+}
+
 void conns_turn(int timeout_ms)
 {
+	conns_turn_ns((uint64_t)timeout_ms * 1000000);
+}
+
+void conns_turn_ns(uint64_t timeout_ns)
+{
 	struct epoll_event events[EVENTS_MAX];
-	int n = epoll_wait(load.epoll_fd, events, EVENTS_MAX, timeout_ms);
+	struct timespec timeout = {(time_t)(timeout_ns / NS_PER_S), (long)(timeout_ns % NS_PER_S)};
+	int n = epoll_pwait2(load.epoll_fd, events, EVENTS_MAX, &timeout, NULL);
 
 	for (int i = 0; i < n; i++) {
 		char discarded[64];

@@ -12,9 +12,7 @@
 
 #define MESSAGE_MAX 4000 /* bytes of text in one chat message */
 
-static void put(struct request *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void put(struct request *r, const char *format, ...)
+void request_put(struct request *r, const char *format, ...)
 {
 	va_list args;
 
@@ -37,17 +35,17 @@ static void put_messages(struct request *r, size_t text_bytes)
 	size_t start = r->length, message = r->length;
 	unsigned seed = 1, turn = 0;
 
-	put(r, "{\"role\":\"system\",\"content\":\"");
+	request_put(r, "{\"role\":\"system\",\"content\":\"");
 	while (r->length - start < text_bytes) {
 		if (r->length - message > MESSAGE_MAX) {
-			put(r, "\"},{\"role\":\"%s\",\"content\":\"",
+			request_put(r, "\"},{\"role\":\"%s\",\"content\":\"",
 			    turn++ % 2 ? "assistant" : "user");
 			message = r->length;
 		}
 		seed = seed * 1103515245U + 12345U;
-		put(r, "%s", words[(seed >> 16) % (sizeof(words) / sizeof(words[0]))]);
+		request_put(r, "%s", words[(seed >> 16) % (sizeof(words) / sizeof(words[0]))]);
 	}
-	put(r, "\"},{\"role\":\"user\",\"content\":\"Go on.\"}");
+	request_put(r, "\"},{\"role\":\"user\",\"content\":\"Go on.\"}");
 }
 
 static void request_build(struct request *r, const char *model)
@@ -59,15 +57,15 @@ static void request_build(struct request *r, const char *model)
 	r->bytes = calloc(1, r->room);
 	if (!body.bytes || !r->bytes)
 		fatal("out of memory");
-	put(&body, "{\"model\":\"%s\",\"messages\":[", model);
+	request_put(&body, "{\"model\":\"%s\",\"messages\":[", model);
 	put_messages(&body, opt.body_bytes > 220 ? opt.body_bytes - 220 : 0);
-	put(&body, "],\"temperature\":0.7,\"max_tokens\":%u", opt.max_tokens);
+	request_put(&body, "],\"temperature\":0.7,\"max_tokens\":%u", opt.max_tokens);
 	if (opt.stream)
-		put(&body, ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
-	put(&body, "}");
-	put(r, "POST %s HTTP/1.1\r\nHost: %s:%u\r\nContent-Type: application/json\r\n%s", opt.path,
+		request_put(&body, ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+	request_put(&body, "}");
+	request_put(r, "POST %s HTTP/1.1\r\nHost: %s:%u\r\nContent-Type: application/json\r\n%s", opt.path,
 	    opt.host, opt.port, opt.headers);
-	put(r, "Content-Length: %zu\r\n\r\n", body.length);
+	request_put(r, "Content-Length: %zu\r\n\r\n", body.length);
 	memcpy(r->bytes + r->length, body.bytes, body.length);
 	r->length += body.length;
 	free(body.bytes);

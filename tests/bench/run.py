@@ -24,12 +24,15 @@ import sys
 import tempfile
 import time
 
+import capacity
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 LOAD_SOURCES = [os.path.join(HERE, name) for name in
-                ("load.c", "load_conn.c", "load_hist.c", "load_request.c", "load.h")]
+                ("load.c", "load_conn.c", "load_hist.c", "load_open.c", "load_request.c", "load.h")]
 PROXIES = ("valet", "nginx", "haproxy")
 LEFTOVERS = "valet-bench-"
+OWN = {"capacity", "queue"}  # scenarios without the other proxies
 IDLE_STREAMS = 5000
 MANY = 4096
 PROMPT_BYTES = 220 * 1024
@@ -183,7 +186,7 @@ def machine_busy_seconds():
 class Bench:
     def __init__(self, args):
         self.args = args
-        self.proxies = [p for p in PROXIES if p not in args.skip]
+        self.proxies = [p for p in PROXIES if p not in args.skip and not set(args.only) <= OWN]
         remove_leftovers()
         self.dir = tempfile.mkdtemp(prefix=f"{LEFTOVERS}{os.getpid()}-")
         atexit.register(shutil.rmtree, self.dir, ignore_errors=True)
@@ -196,7 +199,7 @@ class Bench:
         self.sim_core = cores[2] if len(cores) > 3 else cores[0]
         self.load = args.load or self.built("valet-load") or self.compile_load()
         self.sim = args.sim or self.built("valet-sim", needed=True)
-        self.valet = args.valet or self.built("valet", needed="valet" in self.proxies)
+        self.valet = args.valet or self.built("valet", needed="valet" in self.proxies or bool(set(args.only) & OWN))
         self.programs = {name: shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
                          for name in self.proxies if name != "valet"}
         for name, path in self.programs.items():
@@ -226,6 +229,18 @@ class Bench:
 
     def path(self, name):
         return os.path.join(self.dir, name)
+
+    # for capacity.py
+    say, free_port = staticmethod(say), staticmethod(free_port)
+
+    def child(self, name, argv, core):
+        return Child(name, argv, core, self.path(f"{name}.log"))
+
+    def on_load_core(self):
+        prepare_child(self.load_core)
+
+    def on_proxy_core(self):
+        prepare_child(self.proxy_core)
 
     def render(self, template, output, words):
         with open(os.path.join(HERE, template)) as file:
@@ -602,7 +617,7 @@ def scenario_routes(bench, samples):
 
 SCENARIOS = {"rps": scenario_rps, "governed": scenario_governed, "latency": scenario_latency, "sse": scenario_sse,
              "idle": scenario_idle, "many": scenario_many, "prompt": scenario_prompt,
-             "routes": scenario_routes}
+             "routes": scenario_routes, "queue": capacity.scenario_queue, "capacity": capacity.scenario_capacity}
 
 # ---- the table ----
 
@@ -687,7 +702,7 @@ ROWS = (
     ("prompt", "prompt_parse", "of it parse and route, µs", 1, "≤ 150",
      at_most("prompt_parse", 150)),
     ("routes", "routes", "CPU, 10,000 models to 1", 3, "≤ 1.1", at_most("routes", 1.1)),
-)
+) + capacity.rows(at_most, at_least, never)
 
 
 def number(value, digits):
@@ -755,6 +770,7 @@ def about(bench):
     versions = {"nginx": [bench.programs.get("nginx"), "-v"],
                 "haproxy": [bench.programs.get("haproxy"), "-v"],
                 "valet": [bench.valet, "version"]}
+    shown = {"valet", *bench.proxies}
     return {"date": datetime.datetime.now().isoformat(timespec="seconds"), "commit": commit(),
             "cpu": cpu_model(), "cores": os.cpu_count(), "kernel": platform.release(),
             "load_average": float(load_average),
@@ -764,7 +780,7 @@ def about(bench):
             "patience": bench.args.patience,
             "nginx_access_log": not bench.args.no_access_log,
             "versions": {who: first_line(argv) for who, argv in versions.items()
-                         if argv[0] and who in bench.proxies}}
+                         if argv[0] and who in shown}}
 
 
 def print_about(facts):
@@ -805,6 +821,8 @@ def arguments():
     parser.add_argument("--seconds", type=float, help="length of one measurement (5)")
     parser.add_argument("--only", type=names(SCENARIOS), default=list(SCENARIOS),
                         help="some of " + ",".join(SCENARIOS))
+    parser.add_argument("--parts", type=names(capacity.PARTS), default=list(capacity.PARTS),
+                        help="of capacity: some of " + ",".join(capacity.PARTS))
     parser.add_argument("--skip", type=names(PROXIES), default=[],
                         help="some of " + ",".join(PROXIES))
     parser.add_argument("--quick", action="store_true", help="about a minute: 1 round of 1 s")

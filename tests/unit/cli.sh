@@ -256,6 +256,9 @@ story offline
 expect 1 live
 complains 'no server runs'
 expect 1 live stop req_1
+expect 1 target list
+complains 'no server runs'
+expect 1 target drain gpu1
 expect 0 recover
 says 'up to date'
 expect 0 recover --json
@@ -291,6 +294,18 @@ if serve server.log --admin-listen 127.0.0.1:0; then
 	is_json
 	expect 1 live stop req_000000000000000000000000
 	complains 'req_000000000000000000000000'
+	expect 0 target list
+	says 'no targets'
+	expect 0 target list --json
+	is_json
+	expect 1 target show gpu1
+	complains 'there is no target gpu1'
+	expect 1 target drain gpu1
+	expect 1 target resume gpu1
+	expect 2 target show
+	complains 'expected the name of a target'
+	expect 2 target drian gpu1
+	complains 'did you mean drain?'
 	expect 1 recover --check
 	complains 'in use'
 	expect 1 recover

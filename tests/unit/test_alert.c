@@ -256,6 +256,30 @@ static void test_queue_is_bounded(void **state)
 	alert_free(a); /* while it is under way */
 }
 
+static void test_refused_secret(void **state)
+{
+	static const enum alert_kind kinds[] = {ALERT_JSON, ALERT_NTFY};
+	for (size_t i = 0; i < 2; i++) {
+		struct alert *a = alert_new(&loop, NULL);
+		assert_null(alert_set(a, str_from(url), kinds[i]));
+		alert_denied(a, STR("far \"1\"\r\nx"), STR("api.example.com"), 1795305600);
+		UNTIL(counts(a).sent == 1);
+		alert_free(a);
+		if (kinds[i] == ALERT_NTFY)
+			break;
+		expect_member("event", "secret_refused");
+		expect_member("at", "1795305600");
+		expect_member("target", "far \"1\"\r\nx");
+		expect_member("host", "api.example.com");
+	}
+	assert_string_equal(title, "Valet: target far \"1\"??x refuses its secret");
+	assert_non_null(strstr(body, "(api.example.com) refuses the secret"));
+	struct alert *off = alert_new(&loop, NULL); /* nowhere to tell it */
+	alert_denied(off, STR("far"), STR("h"), 0);
+	assert_int_equal(counts(off).waiting, 0);
+	alert_free(off);
+}
+
 static void test_nobody_there(void **state)
 {
 	struct alert *a = alert_new(&loop, NULL);
@@ -279,6 +303,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_retries, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gives_up, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_queue_is_bounded, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_refused_secret, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nobody_there, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -261,6 +261,27 @@ static void denied_weighs_more_than_open(void **state)
 	assert_in_range(first_yes(&h, START), HEALTH_DENIED_MS, HEALTH_DENIED_MS * 11 / 10);
 }
 
+static void denied_can_be_seen(void **state)
+{
+	struct health h = {0};
+	fail_times(&h, HEALTH_FAILURES, START);
+	assert_false(health_denied(&h)); /* it only fails */
+	report(&h, HEALTH_DENIED, false, START);
+	assert_true(health_denied(&h));
+	int64_t now = START + HEALTH_DENIED_MS * 2;
+	assert_int_equal(health_take(&h, now), HEALTH_ASK_AS_PROBE);
+	assert_true(health_denied(&h)); /* not before the probe has told */
+	report(&h, HEALTH_DENIED, true, now);
+	assert_true(health_denied(&h));
+	now += HEALTH_DENIED_MS * 3;
+	assert_int_equal(health_take(&h, now), HEALTH_ASK_AS_PROBE);
+	report(&h, HEALTH_GOOD, true, now);
+	assert_false(health_denied(&h));
+	report(&h, HEALTH_DENIED, false, now);
+	health_reset(&h);
+	assert_false(health_denied(&h));
+}
+
 static void maintenance_lets_nothing_new_in(void **state)
 {
 	struct health h = {0};
@@ -555,6 +576,7 @@ int main(void)
 		cmocka_unit_test(a_busy_probe_closes_and_waits),
 		cmocka_unit_test(denied_is_set_aside),
 		cmocka_unit_test(denied_weighs_more_than_open),
+		cmocka_unit_test(denied_can_be_seen),
 		cmocka_unit_test(maintenance_lets_nothing_new_in),
 		cmocka_unit_test(retries_are_a_share),
 		cmocka_unit_test(no_second_has_more_retries),

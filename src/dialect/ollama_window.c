@@ -1,0 +1,288 @@
+/* ollama_window.c - see ollama_window.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "dialect/ollama_window.h"
+
+#include "base/json.h"
+#include "dialect/walk.h"
+
+#include <stdbool.h>
+
+#define ANSWER_DEFAULT 1024 /* tokens of answer to leave room for where the client says nothing */
+#define ANSWER_MOST    2048
+
+/* ---- before ---- */
+
+int64_t ollama_tokens_needed(int64_t input, int64_t output)
+{
+	int64_t answer = output <= 0 ? ANSWER_DEFAULT : output < ANSWER_MOST ? output : ANSWER_MOST;
+	return (input < INT64_MAX / 2 ? input : INT64_MAX / 2) + answer;
+}
+
+static int64_t bucket_of(int64_t tokens)
+{
+	int64_t n = OLLAMA_NUM_CTX_LEAST;
+	while (n < tokens && n <= INT64_MAX / 4)
+		n *= 2;
+	return n;
+}
+
+/* The largest window there may be; 0: not known. */
+static int64_t limit_of(int64_t known, int64_t context_max, int64_t allowed_max)
+{
+	int64_t limit = allowed_max;
+	if (limit > 0 && context_max > 0 && context_max < limit)
+		limit = context_max;
+	return limit > known ? limit : known; /* what it has already it may have */
+}
+
+int64_t ollama_num_ctx(int64_t known_window, int64_t context_max, int64_t allowed_max, int64_t tokens_needed, int64_t input_low)
+{
+	int64_t known = known_window > 0 ? known_window : 0, limit = limit_of(known, context_max, allowed_max);
+	if (context_max > 0 && known <= context_max && input_low > context_max)
+		return OLLAMA_NOWHERE;
+	if (tokens_needed <= (known ? known : OLLAMA_SURE_WINDOW) || limit <= 0)
+		return 0;
+	if (input_low > limit)
+		return OLLAMA_NOWHERE;
+	int64_t n = bucket_of(tokens_needed);
+	if (n > limit)
+		n = limit;
+	return n > known ? n : known;
+}
+
+static int64_t look(const _Atomic uint32_t *number)
+{
+	return atomic_load_explicit(number, memory_order_relaxed);
+}
+
+static void note(_Atomic uint32_t *number, int64_t n)
+{
+	atomic_store_explicit(number, n < 0 ? 0 : n < UINT32_MAX ? (uint32_t)n : UINT32_MAX, memory_order_relaxed);
+}
+
+/* The raised window that the model is taken to be loaded with; 0: none. What the engine tells may be older than the last raise: only another window than
+ * both, or the old one once the new one was seen, says that somebody has loaded the model anew. */
+static int64_t still_raised(struct ollama_raised *r, int64_t told, int64_t now_s)
+{
+	int64_t num_ctx = look(&r->num_ctx);
+	if (num_ctx == 0 || now_s - look(&r->needed_s) > OLLAMA_RAISED_S)
+		return 0;
+	if (told == num_ctx)
+		atomic_store_explicit(&r->seen, true, memory_order_relaxed);
+	if (told <= 0 || told == num_ctx)
+		return num_ctx;
+	return told == look(&r->told) && !atomic_load_explicit(&r->seen, memory_order_relaxed) ? num_ctx : 0;
+}
+
+int64_t ollama_way(struct ollama_raised *r, int64_t told, int64_t context_max, int64_t allowed_max, int64_t tokens_needed, int64_t input_low,
+		   int64_t now_s)
+{
+	int64_t last = look(&r->num_ctx), raised = allowed_max > 0 ? still_raised(r, told, now_s) : 0;
+	int64_t plain = raised || (last && told == last) ? look(&r->plain) : told; /* what is raised is not what it gets by itself */
+	int64_t num_ctx = ollama_num_ctx(raised ? raised : plain, context_max, allowed_max, tokens_needed, input_low);
+	if (num_ctx == OLLAMA_NOWHERE)
+		return num_ctx;
+	if (num_ctx == 0)
+		num_ctx = raised; /* it fits into what is loaded: nothing is loaded anew */
+	if (num_ctx > raised && num_ctx > plain) {
+		note(&r->told, told);
+		note(&r->plain, plain);
+		note(&r->num_ctx, num_ctx);
+		atomic_store_explicit(&r->seen, false, memory_order_relaxed);
+	}
+	if (num_ctx > 0 && tokens_needed > plain)
+		note(&r->needed_s, now_s);
+	return num_ctx;
+}
+
+/* ---- the fewest tokens of a prompt ---- */
+
+#define STRETCH     24 /* units of a word that one token reaches over at most, on average */
+#define SEEN_BITS   (1u << 18)
+#define SEEN_WORDS  (SEEN_BITS / 64)
+
+/* How many units of STRETCH a character takes. */
+enum { UNITS_LETTER = 1, UNITS_TWO_BYTES = 2, UNITS_THREE_BYTES = 3, UNITS_IDEOGRAPH = 6 };
+
+struct counting {
+	uint64_t seen[SEEN_WORDS]; /* which groups of three characters have come, by hash */
+	uint32_t last[2];          /* the two characters before */
+	int64_t tokens;
+	uint32_t in_word;          /* units of this word that were new; 0 with `word` false: none has begun */
+	bool word;
+};
+
+static void end_word(struct counting *c)
+{
+	c->word = false;
+	c->last[0] = c->last[1] = 0;
+}
+
+/* Text that repeats itself may fit into few tokens, whatever its length: only what is new makes a long word longer. */
+static bool is_new(struct counting *c, uint32_t character)
+{
+	uint64_t h = ((uint64_t)character << 42 ^ (uint64_t)c->last[1] << 21 ^ c->last[0]) * 0x9e3779b97f4a7c15u;
+	uint32_t bit = (uint32_t)(h >> 46); /* 18 bits */
+	bool was = c->seen[bit / 64] >> (bit % 64) & 1;
+	c->seen[bit / 64] |= (uint64_t)1 << (bit % 64);
+	c->last[0] = c->last[1];
+	c->last[1] = character;
+	return !was;
+}
+
+static void add_character(struct counting *c, uint32_t character, uint32_t units)
+{
+	if (!c->word) {
+		c->word = true;
+		c->in_word = 0;
+		c->tokens++;
+	}
+	if (!is_new(c, character))
+		return;
+	c->in_word += units;
+	if (c->in_word <= STRETCH)
+		return;
+	c->in_word -= STRETCH;
+	c->tokens++;
+}
+
+/* Chinese, Japanese, Korean. */
+static bool is_ideograph(uint32_t c)
+{
+	return (c >= 0x3040 && c <= 0x30ff) || (c >= 0x3400 && c <= 0x9fff) || (c >= 0xac00 && c <= 0xd7af) || (c >= 0xf900 && c <= 0xfaff);
+}
+
+static void add_wide(struct counting *c, uint32_t character)
+{
+	if ((character >= 0x2000 && character <= 0x206f) || (character >= 0x3000 && character <= 0x303f) || character == 0xa0)
+		return; /* blanks and punctuation: they neither count nor part what stands around them, since not all vocabularies part there */
+	uint32_t units = character < 0x800 ? UNITS_TWO_BYTES : is_ideograph(character) || character > 0xffff ? UNITS_IDEOGRAPH : UNITS_THREE_BYTES;
+	add_character(c, character, units);
+}
+
+/* The code of the UTF-8 character at the front (valid, or what stands for it), and its length. */
+static uint32_t decode(struct str s, size_t *length)
+{
+	unsigned char c = (unsigned char)s.ptr[0];
+	size_t n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
+	uint32_t code = n == 4 ? c & 7u : n == 3 ? c & 15u : n == 2 ? c & 31u : c;
+	if (n > s.len)
+		n = s.len;
+	for (size_t i = 1; i < n; i++)
+		code = code << 6 | ((unsigned char)s.ptr[i] & 63u);
+	*length = n;
+	return code;
+}
+
+static bool is_word(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '\'';
+}
+
+/* An escape; its length. \u escapes of surrogates count as two characters of three bytes: no more than the four of what they stand for. */
+static size_t take_escape(struct counting *c, struct str s)
+{
+	uint32_t code = 0;
+	if (s.len < 6 || s.ptr[1] != 'u') {
+		end_word(c);
+		return s.len < 2 ? s.len : 2;
+	}
+	for (int i = 2; i < 6; i++) {
+		char digit = s.ptr[i];
+		code = code << 4 | (uint32_t)(digit <= '9' ? digit - '0' : (digit | 32) - 'a' + 10);
+	}
+	if (code >= 0x80)
+		add_wide(c, code);
+	else if (is_word((char)code))
+		add_character(c, code, UNITS_LETTER);
+	else
+		end_word(c);
+	return 6;
+}
+
+/* The inside of a string literal. */
+static void count_text(struct counting *c, struct str text)
+{
+	size_t n = 1;
+	end_word(c);
+	for (; text.len > 0; text = str_skip(text, n)) {
+		n = 1;
+		if ((unsigned char)text.ptr[0] >= 0x80)
+			add_wide(c, decode(text, &n));
+		else if (text.ptr[0] == '\\')
+			n = take_escape(c, text);
+		else if (is_word(text.ptr[0]))
+			add_character(c, (unsigned char)text.ptr[0], UNITS_LETTER);
+		else
+			end_word(c);
+	}
+}
+
+/* Templates leave out what an assistant has thought, also where it stands in its text. */
+static bool holds_thoughts(struct str text)
+{
+	return str_search(text, STR("think")) < text.len || str_search(text, STR("<|")) < text.len;
+}
+
+static void count_content(struct counting *c, struct str content, bool assistant)
+{
+	if (assistant && holds_thoughts(content))
+		return;
+	if (walk_inside(content).ptr)
+		count_text(c, walk_inside(content));
+	struct walk parts = walk_into(walk_array(content) ? content : STR_NONE);
+	for (struct str part; walk_element(&parts, &part);)
+		if (walk_is(walk_get(part, STR("type")), STR("text")))
+			count_text(c, walk_inside(walk_get(part, STR("text"))));
+}
+
+static void count_message(struct counting *c, struct str message, bool tools)
+{
+	struct str role = walk_get(message, STR("role")), content = walk_get(message, STR("content"));
+	bool assistant = walk_is(role, STR("assistant"));
+	if (assistant || walk_is(role, STR("user")) || walk_is(role, STR("system")) || walk_is(role, STR("developer")) ||
+	    (tools && walk_is(role, STR("tool"))))
+		count_content(c, content, assistant);
+}
+
+int64_t ollama_input_low(struct str body)
+{
+	struct counting c = {0};
+	struct json_want w[] = {{.name = STR("messages")}, {.name = STR("tools")}};
+	struct json_scan scan;
+	if (!json_scan(body, w, 2, &scan, NULL) || w[0].type != JSON_ARRAY)
+		return 0;
+	struct walk list = walk_into(w[0].value);
+	for (struct str message; walk_element(&list, &message);)
+		count_message(&c, message, w[1].type == JSON_ARRAY && !walk_empty(w[1].value));
+	return c.tokens;
+}
+
+/* ---- after ---- */
+
+#define LEFT_MOST 8 /* tokens beyond half the window that are left of a prompt which was cut: num_keep / 2 and what begins a text */
+
+/* As many as are left of a prompt that was too long. */
+static bool is_left_over(int64_t told, int64_t window)
+{
+	return told > window / 2 && told <= window / 2 + LEFT_MOST;
+}
+
+enum ollama_verdict ollama_judge(int64_t told, int64_t window, int64_t input_low, int64_t input_bound)
+{
+	if (told <= 0)
+		return OLLAMA_WHOLE;
+	bool fits = input_bound <= OLLAMA_SURE_WINDOW && (window <= 0 || input_bound <= window); /* a known window may be known wrongly */
+	bool fewer = told < input_low - input_low / 8 - 16;
+	if (fits)
+		return fewer ? OLLAMA_MISCOUNTS : OLLAMA_WHOLE;
+	if (fewer || (window > 0 && (told >= window || (told < input_low && is_left_over(told, window)))))
+		return OLLAMA_CUT;
+	return OLLAMA_WHOLE;
+}
+
+bool ollama_was_truncated(int64_t told, int64_t window, int64_t input_low, int64_t input_bound)
+{
+	return ollama_judge(told, window, input_low, input_bound) == OLLAMA_CUT;
+}

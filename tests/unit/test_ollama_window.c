@@ -1,0 +1,299 @@
+/* test_ollama_window.c - which window is asked for, when it is raised and given up, and which answers were given to a prompt that was cut.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "dialect/ollama_window.h"
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "dialect/body.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+
+static void test_needed(void **state)
+{
+	assert_int_equal(ollama_tokens_needed(100, 0), 1124);
+	assert_int_equal(ollama_tokens_needed(100, 50), 150);
+	assert_int_equal(ollama_tokens_needed(100, 32000), 2148);
+	assert_true(ollama_tokens_needed(INT64_MAX, 32000) > 0);
+}
+
+struct window_case {
+	int64_t known, max, allowed, needed, low, want;
+};
+
+static const struct window_case window_cases[] = {
+	/* it fits as things are */
+	{4096, 131072, 0, 4096, 100, 0},
+	{4096, 131072, 65536, 4096, 100, 0},
+	{32768, 32768, 16384, 30000, 100, 0},
+	{0, 131072, 65536, 2048, 100, 0},
+	{0, 0, 65536, 10, 0, 0},
+	/* raised in steps, up to what is allowed and what the model was made for */
+	{4096, 131072, 65536, 4097, 100, 8192},
+	{4096, 131072, 65536, 8193, 100, 16384},
+	{4096, 131072, 65536, 33000, 100, 65536},
+	{4096, 131072, 50000, 33000, 100, 50000},
+	{4096, 20000, 65536, 17000, 100, 20000},
+	{4096, 0, 65536, 17000, 100, 32768},
+	{2048, 131072, 65536, 2049, 100, 4096},
+	{0, 131072, 65536, 2049, 100, 4096},
+	{0, 131072, 65536, 9000, 100, 16384},
+	{3000, 131072, 3500, 3400, 100, 3500},
+	{6000, 131072, 8192, 6500, 100, 8192},
+	/* by guess it is too long: the engine decides, with the largest window that it may have */
+	{4096, 131072, 16384, 20000, 16384, 16384},
+	{4096, 131072, 0, 20000, 4096, 4096},
+	{32768, 131072, 16384, 40000, 100, 32768},
+	{40000, 32768, 0, 50000, 100, 40000}, /* stretched beyond what it was made for */
+	/* it is too long for sure */
+	{4096, 131072, 16384, 20000, 16385, OLLAMA_NOWHERE},
+	{4096, 131072, 0, 20000, 4097, OLLAMA_NOWHERE},
+	{4096, 8192, 65536, 20000, 8193, OLLAMA_NOWHERE},
+	{0, 8192, 0, 20000, 8193, OLLAMA_NOWHERE},
+	{0, 0, 16384, 20000, 16385, OLLAMA_NOWHERE},
+	/* nothing is known and nothing may be raised */
+	{0, 131072, 0, 20000, 15000, 0},
+	{0, 0, 0, 1000000, 900000, 0},
+	/* nonsense */
+	{-5, -1, -1, 100, 0, 0},
+	{4096, 131072, INT64_MAX, INT64_MAX, 0, 131072},
+	{4096, 0, INT64_MAX, INT64_MAX, 0, (int64_t)1 << 61},
+};
+
+static void test_num_ctx(void **state)
+{
+	for (size_t i = 0; i < COUNT(window_cases); i++) {
+		const struct window_case *c = &window_cases[i];
+		int64_t got = ollama_num_ctx(c->known, c->max, c->allowed, c->needed, c->low);
+		if (got != c->want)
+			fail_msg("known %lld, max %lld, allowed %lld, needed %lld, low %lld: %lld, expected %lld", (long long)c->known, (long long)c->max,
+				 (long long)c->allowed, (long long)c->needed, (long long)c->low, (long long)got, (long long)c->want);
+	}
+}
+
+/* ---- raised ---- */
+
+static struct ollama_raised raised;
+static int64_t now_s;
+
+static int64_t way(int64_t told, int64_t needed)
+{
+	return ollama_way(&raised, told, 131072, 32768, needed, needed / 2, now_s);
+}
+
+static void begin(void)
+{
+	memset(&raised, 0, sizeof(raised));
+	now_s = 1000;
+}
+
+/* Short prompts and long ones go with the same num_ctx, until nobody needs it. */
+static void test_stays_raised(void **state)
+{
+	begin();
+	assert_int_equal(way(4096, 3000), 0);
+	assert_int_equal(way(4096, 7000), 8192);
+	assert_int_equal(way(4096, 3000), 8192); /* the engine has not been looked at since */
+	assert_int_equal(way(8192, 3000), 8192);
+	assert_int_equal(way(8192, 8192), 8192);
+	assert_int_equal(way(8192, 9000), 16384);
+	assert_int_equal(way(8192, 9000), 16384);
+	assert_int_equal(way(16384, 100), 16384);
+	now_s += OLLAMA_RAISED_S;
+	assert_int_equal(way(16384, 100), 16384);
+	now_s += 1;
+	assert_int_equal(way(16384, 100), 0); /* it is loaded anew by this one, with what it had before */
+	assert_int_equal(way(16384, 5000), 8192); /* what it is told to have is not what it would have then */
+}
+
+/* Each prompt that needs it keeps it. */
+static void test_needed_again(void **state)
+{
+	begin();
+	way(4096, 7000);
+	for (int i = 0; i < 10; i++) {
+		now_s += OLLAMA_RAISED_S - 1;
+		assert_int_equal(way(8192, 5000), 8192);
+	}
+}
+
+/* The engine has loaded it anew, by itself or for somebody else: what Valet knew is void. */
+static void test_loaded_anew(void **state)
+{
+	begin();
+	assert_int_equal(way(4096, 7000), 8192);
+	assert_int_equal(way(8192, 3000), 8192);
+	assert_int_equal(way(4096, 3000), 0);
+	begin();
+	assert_int_equal(way(4096, 7000), 8192);
+	assert_int_equal(way(16384, 3000), 0); /* another has raised it further */
+	assert_int_equal(way(16384, 9000), 0);
+}
+
+/* What is not known is no other window. */
+static void test_unknown(void **state)
+{
+	begin();
+	assert_int_equal(way(0, 2000), 0);
+	assert_int_equal(way(0, 3000), 4096);
+	assert_int_equal(way(0, 2000), 4096);
+	assert_int_equal(way(4096, 2000), 4096);
+	now_s += OLLAMA_RAISED_S + 1;
+	assert_int_equal(way(4096, 2000), 0);
+}
+
+static void test_not_allowed(void **state)
+{
+	begin();
+	assert_int_equal(ollama_way(&raised, 4096, 131072, 0, 3000, 10, now_s), 0);
+	assert_int_equal(ollama_way(&raised, 4096, 131072, 0, 7000, 10, now_s), 4096); /* not raised: only refused there where it does not fit */
+	assert_int_equal(raised.num_ctx, 0);
+	assert_int_equal(ollama_way(&raised, 4096, 131072, 0, 3000, 10, now_s), 0);
+	assert_int_equal(ollama_way(&raised, 4096, 131072, 0, 70000, 10000, now_s), OLLAMA_NOWHERE);
+	assert_int_equal(ollama_way(&raised, 4096, 131072, 32768, 70000, 40000, now_s), OLLAMA_NOWHERE);
+	assert_int_equal(raised.num_ctx, 0);
+}
+
+/* ---- the fewest tokens ---- */
+
+static int64_t low_of(const char *messages, const char *more)
+{
+	struct buf body;
+	buf_init(&body, 1 << 22);
+	buf_addf(&body, "{\"messages\":[%s]%s}", messages, more);
+	char *copy = mem_alloc(body.len);
+	memcpy(copy, body.ptr, body.len);
+	int64_t n = ollama_input_low(str_of(copy, body.len));
+	free(copy);
+	buf_release(&body);
+	return n;
+}
+
+#define USER(text) "{\"role\":\"user\",\"content\":\"" text "\"}"
+
+struct low_case {
+	const char *messages, *more;
+	int64_t want;
+};
+
+static const struct low_case low_cases[] = {
+	{"", "", 0},
+	{USER(""), "", 0},
+	{USER("Four words stand here."), "", 4},
+	{USER("don't  split\\n\\nit"), "", 3},
+	{USER("call(some, thing) { return x1; }"), "", 5},
+	{USER("------ ====== ... {}[]();;;"), "", 0},
+	{USER("                "), "", 0},
+	{USER("a\\u0062c \\u0064\\\"e"), "", 3},
+	{USER("\xd0\xb4\xd0\xbe\xd0\xbc \\u0434\\u043e\\u043c"), "", 2},
+	{USER("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), "", 1}, /* a run may be one token */
+	{USER("abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "", 3}, /* 62 bytes */
+	{USER("\xe5\xa4\xa9\xe5\x9c\xb0\xe7\x8e\x84\xe9\xbb\x84\xe5\xae\x87\xe5\xae\x99\xe6\xb4\xaa\xe8\x8d\x92"), "", 2}, /* eight ideographs */
+	{USER("one") "," USER("two"), "", 2},
+	{"{\"role\":\"system\",\"content\":\"one two\"},{\"role\":\"developer\",\"content\":\"three\"}", "", 3},
+	{"{\"role\":\"assistant\",\"content\":\"one two\"}", "", 2},
+	{"{\"role\":\"assistant\",\"content\":\"<think>one two</think> three\"}", "", 0},
+	{"{\"role\":\"assistant\",\"content\":\"one\",\"reasoning\":\"two three\",\"tool_calls\":[{\"function\":{\"arguments\":\"four\"}}]}", "", 1},
+	{"{\"role\":\"tool\",\"content\":\"one two\"}", "", 0},
+	{"{\"role\":\"tool\",\"content\":\"one two\"}", ",\"tools\":[]", 0},
+	{"{\"role\":\"tool\",\"content\":\"one two\"}", ",\"tools\":[{\"function\":{\"description\":\"not counted\"}}]", 2},
+	{"{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"one two\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,not counted\"}},"
+	 "{\"type\":\"text\",\"text\":\"three\"}]}", "", 3},
+	{"{\"role\":\"critic\",\"content\":\"one\"}", "", 0},
+	{"1,null,\"x\",[]", "", 0},
+	{USER("one") "," USER("two"), ",\"messages\":3", 0},
+};
+
+static void test_low(void **state)
+{
+	for (size_t i = 0; i < COUNT(low_cases); i++) {
+		int64_t n = low_of(low_cases[i].messages, low_cases[i].more);
+		if (n != low_cases[i].want)
+			fail_msg("%s: %lld, expected %lld", low_cases[i].messages, (long long)n, (long long)low_cases[i].want);
+	}
+	assert_int_equal(ollama_input_low(STR("{")), 0);
+	assert_int_equal(ollama_input_low(STR("[]")), 0);
+}
+
+/* ---- judging ---- */
+
+struct judge_case {
+	int64_t told, window, low, bound;
+	enum ollama_verdict want;
+};
+
+static const struct judge_case judge_cases[] = {
+	/* whole: as many tokens as words or more */
+	{1300, 4096, 1000, 6000, OLLAMA_WHOLE},
+	{1000, 0, 1000, 6000, OLLAMA_WHOLE},
+	{900, 0, 1000, 6000, OLLAMA_WHOLE},      /* within the margin */
+	{2050, 4096, 1800, 9000, OLLAMA_WHOLE},  /* by chance half the window: there are fewer words */
+	{4095, 4096, 3000, 20000, OLLAMA_WHOLE},
+	{0, 4096, 5000, 30000, OLLAMA_WHOLE},    /* not told */
+	{-7, 4096, 5000, 30000, OLLAMA_WHOLE},
+	{5, 0, 0, 30000, OLLAMA_WHOLE},
+	/* cut: as releases of today leave it (half the window and two), as older ones did (all of it), or whole messages less */
+	{2050, 4096, 3100, 18000, OLLAMA_CUT},
+	{2050, 0, 3100, 18000, OLLAMA_CUT},
+	{16386, 32768, 25000, 159062, OLLAMA_CUT},
+	{4096, 4096, 3100, 18000, OLLAMA_CUT},
+	{4096, 4096, 0, 18000, OLLAMA_CUT},
+	{4100, 4096, 0, 18000, OLLAMA_CUT},
+	{60, 0, 8000, 40000, OLLAMA_CUT},
+	{2050, 4096, 2055, 18000, OLLAMA_CUT},   /* half the window, and too few for its words, though within the margin */
+	{2070, 4096, 2075, 18000, OLLAMA_WHOLE},
+	/* it fits into any window: the engine counts only what it had not cached */
+	{20, 0, 150, 900, OLLAMA_MISCOUNTS},
+	{20, 4096, 150, 900, OLLAMA_MISCOUNTS},
+	{20, 4096, 30, 900, OLLAMA_WHOLE},
+	{20, 512, 150, 900, OLLAMA_CUT},         /* a window that small was configured */
+};
+
+static void test_judge(void **state)
+{
+	for (size_t i = 0; i < COUNT(judge_cases); i++) {
+		const struct judge_case *c = &judge_cases[i];
+		enum ollama_verdict got = ollama_judge(c->told, c->window, c->low, c->bound);
+		if (got != c->want)
+			fail_msg("told %lld of window %lld with %lld to %lld: %d", (long long)c->told, (long long)c->window, (long long)c->low, (long long)c->bound, got);
+		assert_true(ollama_was_truncated(c->told, c->window, c->low, c->bound) == (c->want == OLLAMA_CUT));
+	}
+}
+
+/* Plain prose in numbers: what is left of a long prompt is always noticed once the prompt is by half longer than the window. */
+static void test_prose(void **state)
+{
+	struct buf text;
+	buf_init(&text, 1 << 20);
+	for (int i = 0; text.len < 36000; i++)
+		buf_addf(&text, "The %d%s visitor asked whether the library, which opens at nine, had kept her book. ", i, i % 10 == 1 ? "st" : "th");
+	buf_addc(&text, '\0');
+	struct buf messages;
+	buf_init(&messages, 1 << 20);
+	buf_addf(&messages, USER("%s"), text.ptr);
+	buf_addc(&messages, '\0');
+	int64_t low = low_of(messages.ptr, ""), true_tokens = (int64_t)text.len * 2 / 9; /* 4.5 bytes a token */
+	assert_true(low > true_tokens * 2 / 3 && low < true_tokens);
+	assert_false(ollama_was_truncated(true_tokens, 32768, low, (int64_t)text.len));
+	assert_true(ollama_was_truncated(4096 / 2 + 2, 0, low, (int64_t)text.len));
+	assert_true(ollama_was_truncated(4096, 0, low, (int64_t)text.len));
+	buf_release(&text);
+	buf_release(&messages);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_needed),     cmocka_unit_test(test_num_ctx),      cmocka_unit_test(test_stays_raised),
+		cmocka_unit_test(test_needed_again), cmocka_unit_test(test_loaded_anew), cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_not_allowed), cmocka_unit_test(test_low),         cmocka_unit_test(test_judge),
+		cmocka_unit_test(test_prose),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
