@@ -35,6 +35,19 @@ for (const kind of kinds) {
   });
 }
 
+test('a cloud that says what it takes is believed: the books have its cost, not the list\'s', async () => {
+  const told = [];
+  const before = (await valet.json('usage', '--by', 'model')).data.find((row) => row.model === 'openrouter')?.cost_nanos ?? 0;
+  for (const stream of [false, true]) {
+    const answer = await client.chat.completions.create({ ...hostile('openrouter'), stream, ...stream && { stream_options: { include_usage: true } } });
+    const usage = stream ? (await collect(answer)).chunks.map((c) => c.usage).findLast(Boolean) : answer.usage;
+    told.push(Math.round(usage.cost * 1e9));
+  }
+  assert.ok(told.every((n) => n > 0), String(told));
+  const row = () => valet.json('usage', '--by', 'model').then(({ data }) => data.find((r) => r.model === 'openrouter'));
+  await until('the records are there', async () => (await row())?.cost_nanos - before === told[0] + told[1]);
+});
+
 test('what is for local models only never leaves: a key, a model, a request', async () => {
   const before = (await valet.sims[0].stats()).calls;
   for (let i = 0; i < 6; i++) {
