@@ -362,6 +362,21 @@ static bool is_locked(const char *folder, int64_t *pid)
 	return locked;
 }
 
+bool state_can_look(const char *folder, struct buf *why)
+{
+	char path[PATH_MAX];
+	if (!told("lock", path, folder, why))
+		return false;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno != ENOENT) {
+		buf_addf(why, "cannot look into the state folder %s: %s", folder, strerror(errno));
+		return false;
+	}
+	if (fd >= 0)
+		close(fd);
+	return true;
+}
+
 bool state_server(const char *folder, struct buf *admin, bool *running)
 {
 	char path[PATH_MAX], text[FILE_MAX];

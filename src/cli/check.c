@@ -134,7 +134,11 @@ static int run(int argc, char **argv)
 	}
 	if (option == OPTIONS_WRONG)
 		return CLI_USAGE;
-	return report(settings_find(o.rest_count && !config ? o.rest[0] : config), json);
+	if (o.rest_count && config) {
+		fprintf(stderr, "valet check: expected one file, with -c or without\n");
+		return CLI_USAGE;
+	}
+	return report(settings_find(o.rest_count ? o.rest[0] : config), json);
 }
 
 const struct command command_check = {

@@ -8,7 +8,8 @@
 #include <stdio.h>
 
 const struct command *const commands[] = {
-	&command_serve, &command_check, &command_key, &command_usage, &command_live, &command_explain, &command_target, &command_recover, &command_reference, &command_version, NULL,
+	&command_serve,  &command_check,   &command_key,       &command_usage,   &command_live, &command_explain,
+	&command_target, &command_recover, &command_reference, &command_version, NULL,
 };
 
 enum { HELP_MAX = 64 * 1024 };

@@ -25,7 +25,8 @@ struct command {
 };
 
 extern const struct command *const commands[]; /* ends with NULL */
-extern const struct command command_check, command_explain, command_key, command_live, command_recover, command_reference, command_serve, command_target, command_usage, command_version;
+extern const struct command command_check, command_explain, command_key, command_live, command_recover, command_reference, command_serve,
+	command_target, command_usage, command_version;
 
 /* What main() does. */
 int cli_main(int argc, char **argv);

@@ -1,15 +1,14 @@
-/* client.c - see client.h: finding the server, one HTTP request, and what to say when it does not answer.
+/* client.c - see client.h: finding the server, and one HTTP request.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/client.h"
 
 #include "admin/state.h"
-#include "cli/cli.h"
-#include "cli/print.h"
 
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { TIMEOUT_S = 10, HEAD_MAX = 64 * 1024, PATIENCE = 20 };
@@ -162,7 +161,8 @@ static bool is_header_text(struct str s)
 	return true;
 }
 
-static int request_remote(const struct cli_door *d, const struct secret *secret, const char *method, struct str target, struct str body, struct buf *out)
+static int request_remote(const struct cli_door *d, const struct secret *secret, const char *method, struct str target, struct str body,
+			  struct buf *out)
 {
 	struct buf request;
 	struct str key = secret_view(secret);
@@ -184,8 +184,8 @@ static int request_remote(const struct cli_door *d, const struct secret *secret,
 
 /* ---- which server ---- */
 
-/* Fills d->text where a server is to be asked. False and a sentence: one runs, but cannot be. Whoever holds the folder without an address may be a server
- * that is starting, or a command that will be over soon. */
+/* Fills d->text where a server is to be asked. False and a sentence: one runs, but cannot be, or nobody can tell. Whoever holds the folder without an
+ * address may be a server that is starting, or a command that will be over soon. */
 static bool find_server(const struct cli_place *p, const char *folder, struct cli_door *d, struct buf *why)
 {
 	const char *given = p->admin ? p->admin : getenv("VALET_ADMIN");
@@ -196,6 +196,8 @@ static bool find_server(const struct cli_place *p, const char *folder, struct cl
 		snprintf(d->text, sizeof(d->text), "%s", given);
 		return true;
 	}
+	if (!state_can_look(folder, why))
+		return false;
 	buf_init(&announced, sizeof(d->text) - 1);
 	for (int i = 0; i < PATIENCE && !d->text[0] && (i == 0 || running); i++) {
 		if (i)
@@ -224,7 +226,8 @@ static bool find_secret(const struct cli_door *d, bool given, const char *folder
 	return state_admin_key(folder, false, out, why);
 }
 
-static int ask_server(struct cli_door *d, bool given, const char *folder, const char *method, struct str target, struct str body, struct buf *out)
+static int ask_server(struct cli_door *d, bool given, const char *folder, const char *method, struct str target, struct str body,
+		      struct buf *out)
 {
 	struct secret secret = {0};
 	int status = -1;
@@ -254,81 +257,4 @@ int cli_request(const struct cli_place *p, const char *method, struct str target
 	}
 	buf_release(&folder);
 	return status;
-}
-
-/* ---- answers ---- */
-
-/* "model_rpm.qwen*: expected …" as "--model-rpm.qwen*: expected …": what the API calls a member is an option here; but a key's name is none. */
-static void add_message(struct buf *out, struct str message, struct str param)
-{
-	size_t dot = str_find(param, '.'), bracket = str_find(param, '[');
-	struct str member = str_head(param, dot < bracket ? dot : bracket);
-	if (member.len && str_starts(message, member) && !str_eq(member, STR("name"))) {
-		BUF_ADD(out, "--");
-		for (size_t i = 0; i < member.len; i++)
-			buf_addc(out, member.ptr[i] == '_' ? '-' : member.ptr[i]);
-		message = str_skip(message, member.len);
-	}
-	print_clean(out, message);
-}
-
-static int refuse(struct cli_answer *a, const char *command)
-{
-	const struct json *error = json_get(a->json, STR("error"));
-	struct str message = cli_text(a, error, "message"), param = cli_text(a, error, "param");
-	struct buf line;
-	buf_init(&line, 65536);
-	buf_addf(&line, "%s: ", command);
-	if (a->status == 401) {
-		BUF_ADD(&line, "the server refuses the admin secret; expected the one that it uses itself: "
-			       "$VALET_ADMIN_KEY, or admin.key in its state folder (--state)");
-	} else if (message.len) {
-		add_message(&line, message, param);
-	} else {
-		buf_addf(&line, "answered with HTTP status %d and nothing that Valet would say; is that Valet's admin address?", a->status);
-	}
-	fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&line)));
-	buf_release(&line);
-	return a->status == 400 ? CLI_USAGE : CLI_FAILED;
-}
-
-int cli_ask(const struct cli_place *p, const char *command, const char *method, struct str target, struct str body, struct cli_answer *out)
-{
-	*out = (struct cli_answer){.json = NULL};
-	arena_init(&out->arena, 4096);
-	buf_init(&out->body, ANSWER_MAX);
-	out->status = cli_request(p, method, target, body, &out->body);
-	if (out->status < 0) {
-		fprintf(stderr, "%s: %.*s\n", command, STR_ARG(buf_str(&out->body)));
-		return CLI_FAILED;
-	}
-	struct str text = out->body.len ? buf_str(&out->body) : STR("null");
-	out->json = json_parse(&out->arena, text, NULL);
-	if (out->status >= 400 || !out->json)
-		return refuse(out, command);
-	return CLI_DONE;
-}
-
-void cli_answer_release(struct cli_answer *a)
-{
-	cli_wipe(&a->body);
-	arena_release(&a->arena);
-}
-
-struct str cli_text(struct cli_answer *a, const struct json *object, const char *name)
-{
-	const struct json *m = json_get(object, str_from(name));
-	return m && m->type == JSON_STRING ? json_text(&a->arena, m) : STR_NONE;
-}
-
-int64_t cli_number(const struct json *object, const char *name)
-{
-	int64_t n = 0;
-	return json_i64(json_get(object, str_from(name)), &n) ? n : 0;
-}
-
-bool cli_flag(const struct json *object, const char *name)
-{
-	const struct json *m = json_get(object, str_from(name));
-	return m && m->type == JSON_BOOL && m->boolean;
 }

@@ -7,7 +7,6 @@
 #ifndef VALET_CLI_CLIENT_H
 #define VALET_CLI_CLIENT_H
 
-#include "base/json.h"
 #include "cli/options.h"
 #include "net/resolve.h"
 
@@ -46,28 +45,12 @@ struct cli_door {
 /* Fills in the address of d->text. False and a sentence in `why`. */
 bool cli_find_address(struct cli_door *d, struct buf *why);
 
-/* One request. `target`: path and query, encoded. Appends the body of the answer. The HTTP status; -1 and a sentence in `out` where there is no answer. */
+/* One request. `target`: path and query, encoded. Appends the body of the answer. The HTTP status; -1 and a sentence in `out` where there is no
+ * answer. */
 int cli_request(const struct cli_place *p, const char *method, struct str target, struct str body, struct buf *out);
 
-/* An answer that was read; released by its user whatever came of it. */
-struct cli_answer {
-	struct arena arena;
-	struct buf body;
-	const struct json *json; /* never NULL after CLI_DONE */
-	int status;
-};
-
-/* The same with the answer as JSON. CLI_DONE; else it has said on stderr what is wrong: CLI_USAGE where the API did not like what was asked, else
- * CLI_FAILED. `command`: "valet key create". */
-int cli_ask(const struct cli_place *p, const char *command, const char *method, struct str target, struct str body, struct cli_answer *out);
-void cli_answer_release(struct cli_answer *a);
 /* Releases what may hold a secret, overwritten. */
 void cli_wipe(struct buf *b);
-
-/* Members of an answer; empty, 0 or false where there is none. */
-struct str cli_text(struct cli_answer *a, const struct json *object, const char *name);
-int64_t cli_number(const struct json *object, const char *name);
-bool cli_flag(const struct json *object, const char *name);
 
 /* client_answer.c: whether all that was announced is there; more may come where the length was not told. */
 bool client_answer_whole(struct str all);

@@ -1,10 +1,9 @@
 /* explain.c - `valet explain`: where a request would go now, and why.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/ask.h"
 #include "cli/cli.h"
-#include "cli/client.h"
 #include "cli/print.h"
-#include "http/url.h"
 
 #include <stdio.h>
 
@@ -20,7 +19,7 @@ static const struct option options[] = {
 	CLI_PLACE_OPTIONS,
 };
 
-enum { OUT_MAX = 64 << 20 };
+enum { QUERY_MAX = 16 * 1024 };
 
 /* ---- what it says ---- */
 
@@ -148,7 +147,7 @@ static void put_overflow(struct buf *out, struct cli_answer *a)
 	put_places(out, a, json_get(o, STR("places")));
 }
 
-static void print_explained(struct buf *out, struct cli_answer *a)
+static void print_explained(struct buf *out, struct cli_answer *a, const void *user)
 {
 	put_question(out, a);
 	put_decision(out, a);
@@ -163,32 +162,6 @@ static void print_explained(struct buf *out, struct cli_answer *a)
 }
 
 /* ---- the command ---- */
-
-static void add_query(struct buf *target, const char *name, const char *value)
-{
-	if (!value)
-		return;
-	buf_addf(target, "%c%s=", str_find(buf_str(target), '?') < target->len ? '&' : '?', name);
-	url_encode(str_from(value), target);
-}
-
-static int explain(const struct cli_place *place, struct str target, bool json)
-{
-	struct cli_answer a;
-	struct buf out;
-	buf_init(&out, OUT_MAX);
-	int code = cli_ask(place, "valet explain", "GET", target, STR_NONE, &a);
-	if (code == CLI_DONE) {
-		if (json)
-			print_json(&out, a.json);
-		else
-			print_explained(&out, &a);
-		code = cli_put(&out);
-	}
-	buf_release(&out);
-	cli_answer_release(&a);
-	return code;
-}
 
 static int run(int argc, char **argv)
 {
@@ -210,14 +183,16 @@ static int run(int argc, char **argv)
 		fprintf(stderr, "valet explain: which model? --model NAME, as clients name it\n");
 		return CLI_USAGE;
 	}
-	buf_init(&target, 16384);
+	buf_init(&target, QUERY_MAX);
 	BUF_ADD(&target, "/api/explain");
-	add_query(&target, "model", values[OPT_MODEL]);
-	add_query(&target, "key", values[OPT_KEY]);
-	add_query(&target, "tokens", values[OPT_TOKENS]);
-	add_query(&target, "operation", values[OPT_OPERATION]);
-	add_query(&target, "local_only", values[OPT_LOCAL]);
-	int code = explain(&place, buf_str(&target), values[OPT_JSON] != NULL);
+	cli_add_query(&target, "model", values[OPT_MODEL]);
+	cli_add_query(&target, "key", values[OPT_KEY]);
+	cli_add_query(&target, "tokens", values[OPT_TOKENS]);
+	cli_add_query(&target, "operation", values[OPT_OPERATION]);
+	cli_add_query(&target, "local_only", values[OPT_LOCAL]);
+	const struct cli_question question = {
+		.place = &place, .command = "valet explain", .method = "GET", .target = &target, .json = values[OPT_JSON] != NULL, .print = print_explained};
+	int code = cli_tell(&question);
 	buf_release(&target);
 	return code;
 }
@@ -229,6 +204,6 @@ const struct command command_explain = {
 	.text = "Says what Valet would do with a request as things stand: the target it would\n"
 		"go to, whether it would wait, leave for a cloud by the policy of overflow, or\n"
 		"be refused, and why; and how each target of the model is doing. Nothing is\n"
-		"sent and nothing is counted. Needs a running server.\n",
+		"sent and nothing is counted. Needs a running server.",
 	.options = options, .option_count = sizeof(options) / sizeof(options[0]), .run = run,
 };

@@ -4,61 +4,51 @@
 #include "cli/key.h"
 
 #include "cli/print.h"
-#include "http/url.h"
 
 #include <stdio.h>
 #include <unistd.h>
 
-enum { OUT_MAX = 64 << 20, DOCUMENT_MAX = 1 << 20, TARGET_MAX = 4096 };
+enum { DOCUMENT_MAX = 1 << 20, TARGET_MAX = 4096 };
 
 /* ---- one request ---- */
 
-/* "/api/keys/NAME" and `behind`. */
-static void add_target(struct buf *out, const char *name, const char *behind)
+typedef void print_fn(struct buf *out, struct cli_answer *a, const void *args);
+
+/* `path`, the key's name where `named`, and what stands behind it. */
+static int ask_at(const struct key_args *args, const char *method, const char *path, bool named, const char *behind, struct str body, print_fn *print)
 {
-	BUF_ADD(out, "/api/keys/");
-	url_encode(str_from(name), out);
-	buf_adds(out, str_from(behind));
+	struct buf target;
+	buf_init(&target, TARGET_MAX);
+	buf_adds(&target, str_from(path));
+	if (named)
+		cli_add_part(&target, args->name);
+	buf_adds(&target, str_from(behind));
+	const struct cli_question question = {
+		.place = &args->place, .command = args->command, .method = method, .target = &target, .body = body, .json = args->json, .print = print,
+		.user = args,
+	};
+	int code = cli_tell(&question);
+	buf_release(&target);
+	return code;
 }
 
-typedef void print_fn(struct buf *out, struct cli_answer *a, const struct key_args *args);
-
-static int ask_and_print(const struct key_args *args, const char *method, struct str target, struct str body, print_fn *print)
+/* About no key that is there. */
+static int ask_and_print(const struct key_args *args, const char *method, const char *path, struct str body, print_fn *print)
 {
-	struct cli_answer a;
-	struct buf out;
-	buf_init(&out, OUT_MAX);
-	int code = cli_ask(&args->place, args->command, method, target, body, &a);
-	if (code == CLI_DONE && args->json)
-		print_json(&out, a.json);
-	else if (code == CLI_DONE)
-		print(&out, &a, args);
-	if (code == CLI_DONE)
-		code = cli_put(&out);
-	cli_wipe(&out);
-	cli_answer_release(&a);
-	return code;
+	return ask_at(args, method, path, false, "", body, print);
 }
 
 /* About the key that the command line names. */
 static int ask_of_key(const struct key_args *args, const char *method, const char *behind, struct str body, print_fn *print)
 {
-	struct buf target;
-	buf_init(&target, TARGET_MAX);
-	add_target(&target, args->name, behind);
-	int code = CLI_USAGE;
-	if (target.over)
-		fprintf(stderr, "%s: the name of the key is too long\n", args->command);
-	else
-		code = ask_and_print(args, method, buf_str(&target), body, print);
-	buf_release(&target);
-	return code;
+	return ask_at(args, method, "/api/keys", true, behind, body, print);
 }
 
 /* ---- create, update, rotate ---- */
 
-static void print_secret(struct buf *out, struct cli_answer *a, const struct key_args *args)
+static void print_secret(struct buf *out, struct cli_answer *a, const void *user)
 {
+	const struct key_args *args = user;
 	if (args->quiet)
 		buf_addf(out, "%.*s\n", STR_ARG(cli_text(a, a->json, "secret")));
 	else
@@ -75,12 +65,12 @@ static int run_create(int argc, char **argv)
 	buf_init(&document, DOCUMENT_MAX);
 	code = CLI_USAGE;
 	if (key_args_document(&args, true, &document))
-		code = ask_and_print(&args, "POST", STR("/api/keys"), buf_str(&document), print_secret);
+		code = ask_and_print(&args, "POST", "/api/keys", buf_str(&document), print_secret);
 	buf_release(&document);
 	return code;
 }
 
-static void print_key(struct buf *out, struct cli_answer *a, const struct key_args *args)
+static void print_key(struct buf *out, struct cli_answer *a, const void *user)
 {
 	key_print_one(out, a);
 }
@@ -126,7 +116,7 @@ static int run_rotate(int argc, char **argv)
 
 /* ---- list, show, advise ---- */
 
-static void print_list(struct buf *out, struct cli_answer *a, const struct key_args *args)
+static void print_list(struct buf *out, struct cli_answer *a, const void *user)
 {
 	key_print_list(out, a);
 }
@@ -135,7 +125,7 @@ static int run_list(int argc, char **argv)
 {
 	struct key_args args;
 	int code = key_args_read(&args, &command_key_list, false, argc, argv);
-	return code == CLI_DONE ? ask_and_print(&args, "GET", STR("/api/keys"), STR_NONE, print_list) : code;
+	return code == CLI_DONE ? ask_and_print(&args, "GET", "/api/keys", STR_NONE, print_list) : code;
 }
 
 static int run_show(int argc, char **argv)
@@ -145,7 +135,7 @@ static int run_show(int argc, char **argv)
 	return code == CLI_DONE ? ask_of_key(&args, "GET", "", STR_NONE, print_key) : code;
 }
 
-static void print_advice(struct buf *out, struct cli_answer *a, const struct key_args *args)
+static void print_advice(struct buf *out, struct cli_answer *a, const void *user)
 {
 	key_print_advice(out, a);
 }
@@ -158,13 +148,14 @@ static int run_advise(int argc, char **argv)
 		return code;
 	if (args.name)
 		return ask_of_key(&args, "GET", "/advice", STR_NONE, print_advice);
-	return ask_and_print(&args, "GET", STR("/api/advice"), STR_NONE, print_advice);
+	return ask_and_print(&args, "GET", "/api/advice", STR_NONE, print_advice);
 }
 
 /* ---- revoke, delete ---- */
 
-static void print_revoked(struct buf *out, struct cli_answer *a, const struct key_args *args)
+static void print_revoked(struct buf *out, struct cli_answer *a, const void *user)
 {
+	const struct key_args *args = user;
 	BUF_ADD(out, "revoked ");
 	print_clean(out, str_from(args->name));
 	BUF_ADD(out, ": its secret is refused from now on; the key and what it used stay\n");
@@ -177,8 +168,9 @@ static int run_revoke(int argc, char **argv)
 	return code == CLI_DONE ? ask_of_key(&args, "POST", "/revoke", STR_NONE, print_revoked) : code;
 }
 
-static void print_deleted(struct buf *out, struct cli_answer *a, const struct key_args *args)
+static void print_deleted(struct buf *out, struct cli_answer *a, const void *user)
 {
+	const struct key_args *args = user;
 	BUF_ADD(out, "deleted ");
 	print_clean(out, str_from(args->name));
 	BUF_ADD(out, "; what it used stays in the books\n");

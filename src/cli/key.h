@@ -4,8 +4,8 @@
 #ifndef VALET_CLI_KEY_H
 #define VALET_CLI_KEY_H
 
+#include "cli/ask.h"
 #include "cli/cli.h"
-#include "cli/client.h"
 
 /* ---- key_args.c: the command lines ---- */
 

@@ -104,8 +104,8 @@ static enum kind kind_of(struct str name)
 	} kinds[] = {
 		{"models", KIND_COMMAS}, {"rpm", KIND_NUMBER}, {"tpm", KIND_NUMBER}, {"concurrency", KIND_NUMBER}, {"budget", KIND_LIST},
 		{"model-budget", KIND_MAP}, {"model-rpm", KIND_MAP}, {"model-tpm", KIND_MAP}, {"model-concurrency", KIND_MAP},
-		{"max-output", KIND_NUMBER}, {"weight", KIND_NUMBER}, {"local-only", KIND_FLAG}, {"no-local-only", KIND_FLAG}, {"soft", KIND_FLAG}, {"no-soft", KIND_FLAG},
-		{"probation", KIND_FLAG}, {"no-probation", KIND_FLAG}, {"tag", KIND_TAGS},
+		{"max-output", KIND_NUMBER}, {"weight", KIND_NUMBER}, {"local-only", KIND_FLAG}, {"no-local-only", KIND_FLAG}, {"soft", KIND_FLAG},
+		{"no-soft", KIND_FLAG}, {"probation", KIND_FLAG}, {"no-probation", KIND_FLAG}, {"tag", KIND_TAGS},
 	};
 	for (size_t i = 0; i < COUNT(kinds); i++)
 		if (str_eq(name, str_from(kinds[i].name)))

@@ -1,10 +1,10 @@
 /* live.c - `valet live`: the requests in flight, and stopping one.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/field.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
-#include "cli/client.h"
 #include "cli/print.h"
-#include "http/url.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -18,8 +18,6 @@ static const struct option options[] = {
 	{"json", 0, NULL, "for programs: what the admin API answers"},
 	CLI_PLACE_OPTIONS,
 };
-
-enum { OUT_MAX = 64 << 20, REASON_MAX = 200 };
 
 static volatile sig_atomic_t interrupted;
 
@@ -43,7 +41,7 @@ static void put_state(struct grid *g, struct cli_answer *a, const struct json *r
 		grid_put(g, step);
 }
 
-static void put_hold(struct grid *g, struct cli_answer *a, const struct json *r)
+static void put_hold(struct grid *g, const struct json *r)
 {
 	struct buf text;
 	int64_t tokens = cli_number(r, "hold_tokens"), nanos = cli_number(r, "hold_nanos");
@@ -84,7 +82,7 @@ static void put_row(struct grid *g, struct cli_answer *a, const struct json *r)
 	put_time(g, cli_number(r, "queue_ms"));
 	put_time(g, cli_number(r, "since_ms"));
 	grid_putf(g, "%lld", (long long)cli_number(r, "tokens_out"));
-	put_hold(g, a, r);
+	put_hold(g, r);
 }
 
 /* "12 requests; 3 wait for a place (1 of class batch), the oldest for 2s 100ms" */
@@ -105,7 +103,7 @@ static void print_depth(struct buf *out, const struct json *answer)
 	BUF_ADD(out, "\n\n");
 }
 
-static void print_live(struct buf *out, struct cli_answer *a)
+static void print_live(struct buf *out, struct cli_answer *a, const void *user)
 {
 	static const struct grid_column columns[] = {{"REQUEST", false}, {"KEY", false},   {"OPERATION", false}, {"MODEL", false}, {"TARGET", false},
 						     {"STEP", false},    {"WAITED", true}, {"SINCE", true},      {"TOKENS", true}, {"HOLDS", true}};
@@ -125,21 +123,15 @@ static void print_live(struct buf *out, struct cli_answer *a)
 
 static int show(const struct cli_place *p, bool json, bool again)
 {
-	struct cli_answer a;
-	struct buf out;
-	buf_init(&out, OUT_MAX);
-	int code = cli_ask(p, "valet live", "GET", STR("/api/live"), STR_NONE, &a);
-	if (code == CLI_DONE) {
-		if (again && isatty(STDOUT_FILENO))
-			BUF_ADD(&out, "\033[H\033[2J");
-		if (json)
-			print_json(&out, a.json);
-		else
-			print_live(&out, &a);
-		code = cli_put(&out);
-	}
-	buf_release(&out);
-	cli_answer_release(&a);
+	struct buf target;
+	buf_init(&target, 64);
+	BUF_ADD(&target, "/api/live");
+	const struct cli_question question = {
+		.place = p, .command = "valet live", .method = "GET", .target = &target, .json = json,
+		.clears = again && isatty(STDOUT_FILENO), .print = print_live,
+	};
+	int code = cli_tell(&question);
+	buf_release(&target);
 	return code;
 }
 
@@ -161,37 +153,37 @@ static int watch(const struct cli_place *p, bool json)
 
 /* ---- stopping ---- */
 
+static void print_stopped(struct buf *out, struct cli_answer *a, const void *id)
+{
+	BUF_ADD(out, "stopped ");
+	print_clean(out, str_from(id));
+	BUF_ADD(out, "\n");
+}
+
 static int stop(const struct cli_place *p, const char *id, bool json)
 {
-	struct cli_answer a;
-	struct buf target, out;
+	struct buf target;
 	buf_init(&target, 4096);
-	buf_init(&out, OUT_MAX);
-	BUF_ADD(&target, "/api/live/");
-	url_encode(str_from(id), &target);
+	BUF_ADD(&target, "/api/live");
+	cli_add_part(&target, id);
 	BUF_ADD(&target, "/stop");
-	int code = cli_ask(p, "valet live stop", "POST", buf_str(&target), STR_NONE, &a);
-	if (code == CLI_DONE && json) {
-		print_json(&out, a.json);
-	} else if (code == CLI_DONE) {
-		BUF_ADD(&out, "stopped ");
-		print_clean(&out, str_from(id));
-		BUF_ADD(&out, "\n");
-	}
-	if (code == CLI_DONE)
-		code = cli_put(&out);
+	const struct cli_question question = {
+		.place = p, .command = "valet live stop", .method = "POST", .target = &target, .json = json, .print = print_stopped, .user = id};
+	int code = cli_tell(&question);
 	buf_release(&target);
-	buf_release(&out);
-	cli_answer_release(&a);
 	return code;
 }
 
 /* ---- the command ---- */
 
-static int wrong_words(const struct options *o)
+static int wrong_words(const char *word)
 {
-	fprintf(stderr, "valet live: expected nothing, or stop REQUEST_ID, found \"%.*s\"%s\n", REASON_MAX, o->rest[0],
-		strcmp(o->rest[0], "stop") == 0 ? " alone; valet live lists the ids" : "");
+	struct buf shown;
+	buf_init(&shown, 1024);
+	field_quote(&shown, str_from(word));
+	fprintf(stderr, "valet live: expected nothing, or stop REQUEST_ID, found %.*s%s\n", STR_ARG(buf_str(&shown)),
+		strcmp(word, "stop") == 0 ? " alone; valet live lists the ids" : "");
+	buf_release(&shown);
 	return CLI_USAGE;
 }
 
@@ -213,7 +205,7 @@ static int run(int argc, char **argv)
 	if (found == OPTIONS_WRONG)
 		return CLI_USAGE;
 	if (o.rest_count && (strcmp(o.rest[0], "stop") != 0 || o.rest_count < 2))
-		return wrong_words(&o);
+		return wrong_words(o.rest[0]);
 	if (o.rest_count)
 		return stop(&place, o.rest[1], json);
 	return again ? watch(&place, json) : show(&place, json, false);

@@ -26,7 +26,8 @@ bool cli_place_take(struct cli_place *p, const struct option *option, const char
 
 /* ---- the folder ---- */
 
-/* The setting `state`, relative to the settings file. Nothing else of the file needs to be right for it: it may name secrets that the server alone has. */
+/* The setting `state`, relative to the settings file. Nothing else of the file needs to be right for it: it may name secrets that the server alone
+ * has. */
 static void configured_state(const char *config, struct buf *out)
 {
 	const char *file = settings_find(config);

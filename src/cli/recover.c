@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "admin/api.h"
+#include "admin/state.h"
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/client.h"
@@ -44,12 +45,13 @@ struct check {
 
 /* ---- the folder ---- */
 
-/* Takes the lock that a server holds, where there is one; *fd -1: nobody has ever used the folder. False: in use. */
+/* Takes the lock that a server holds, where there is one; *fd -1: nobody has ever used the folder. False: in use. It need not be writable: what is
+ * looked at may be a copy that nobody can change. */
 static bool take_lock(const char *folder, int *fd)
 {
 	char path[PATH_BYTES];
 	snprintf(path, sizeof(path), "%s/lock", folder);
-	*fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	return *fd < 0 || flock(*fd, LOCK_EX | LOCK_NB) == 0;
 }
 
@@ -124,7 +126,8 @@ static void check_store(struct check *c)
 	c->findings[BOOKS].whole = f->whole = true;
 	if (!exists(c->folder, "valet.db")) {
 		f->whole = !has_requests(c->folder);
-		buf_adds(&f->report, f->whole ? STR("there is none yet\n") : STR("valet.db is missing, but there are files of requests: its keys and sums are lost\n"));
+		buf_adds(&f->report, f->whole ? STR("there is none yet\n")
+					      : STR("valet.db is missing, but there are files of requests: its keys and sums are lost\n"));
 		return;
 	}
 	struct store *store = store_open(c->folder, &f->report);
@@ -419,13 +422,27 @@ struct recover_args {
 	bool check, rebuild, force, json;
 };
 
-static int run_in(const char *folder, const struct recover_args *a)
+/* Where nothing can be read, nothing would be found damaged either. */
+static bool is_state_folder(const char *folder, struct buf *why)
 {
 	struct stat st;
-	if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)) {
-		fprintf(stderr, "valet recover: %s: %s; expected a state folder (--state)\n", folder, S_ISDIR(st.st_mode) ? "cannot be read" : strerror(ENOENT));
+	int error = stat(folder, &st) != 0 ? errno : S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+	if (error == 0)
+		return state_can_look(folder, why);
+	buf_addf(why, "%s: %s; expected a state folder (--state)", folder, strerror(error));
+	return false;
+}
+
+static int run_in(const char *folder, const struct recover_args *a)
+{
+	struct buf why;
+	buf_init(&why, REPORT_MAX);
+	bool fine = is_state_folder(folder, &why);
+	if (!fine)
+		fprintf(stderr, "valet recover: %.*s\n", STR_ARG(buf_str(&why)));
+	buf_release(&why);
+	if (!fine)
 		return CLI_FAILED;
-	}
 	if (a->check)
 		return check(folder, a->json);
 	return a->rebuild ? rebuild(folder, a->force, a->json) : recover(folder, a->json);
@@ -433,7 +450,9 @@ static int run_in(const char *folder, const struct recover_args *a)
 
 static bool fits_together(const struct recover_args *a)
 {
-	const char *what = a->check && a->rebuild ? "--check changes nothing, so expected no --rebuild" : a->force && !a->rebuild ? "--force: expected --rebuild" : NULL;
+	const char *what = a->check && a->rebuild    ? "--check changes nothing, so expected no --rebuild"
+			   : a->force && !a->rebuild ? "--force: expected --rebuild"
+						     : NULL;
 	if (what)
 		fprintf(stderr, "valet recover: %s\n", what);
 	return !what;

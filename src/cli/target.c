@@ -1,12 +1,10 @@
 /* target.c - `valet target`: where requests go, how each target is doing, and setting one aside for maintenance.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "cli/cli.h"
-#include "cli/client.h"
-#include "cli/print.h"
-
 #include "base/civil.h"
-#include "http/url.h"
+#include "cli/ask.h"
+#include "cli/cli.h"
+#include "cli/print.h"
 
 #include <stdio.h>
 
@@ -17,7 +15,7 @@ static const struct option options[] = {
 	CLI_PLACE_OPTIONS,
 };
 
-enum { OUT_MAX = 64 << 20, TARGET_MAX = 4096, TEXT_MAX = 64 * 1024, LABEL = 18, MODELS_SHOWN = 3 };
+enum { TARGET_MAX = 4096, TEXT_MAX = 64 * 1024, LABEL = 18, MODELS_SHOWN = 3 };
 
 struct target_args {
 	const char *command; /* "valet target show" */
@@ -115,9 +113,10 @@ static void put_row(struct grid *g, struct cli_answer *a, const struct json *tar
 	buf_release(&cell);
 }
 
-static void print_list(struct buf *out, struct cli_answer *a)
+static void print_list(struct buf *out, struct cli_answer *a, const void *user)
 {
-	static const struct grid_column columns[] = {{"NAME", false}, {"KIND", false}, {"ADDRESS", false}, {"STATE", false}, {"PLACES", false}, {"MODELS", false}};
+	static const struct grid_column columns[] = {{"NAME", false},  {"KIND", false},   {"ADDRESS", false},
+						     {"STATE", false}, {"PLACES", false}, {"MODELS", false}};
 	const struct json *data = json_get(a->json, STR("data"));
 	struct grid g;
 	if (!data || !data->first) {
@@ -211,7 +210,7 @@ static void print_models(struct buf *out, struct cli_answer *a, const struct jso
 	grid_release(&g);
 }
 
-static void print_one(struct buf *out, struct cli_answer *a)
+static void print_one(struct buf *out, struct cli_answer *a, const void *user)
 {
 	const struct json *t = json_get(a->json, STR("target"));
 	struct buf state;
@@ -230,7 +229,7 @@ static void print_one(struct buf *out, struct cli_answer *a)
 	print_models(out, a, json_get(t, STR("models")));
 }
 
-static void print_change(struct buf *out, struct cli_answer *a)
+static void print_change(struct buf *out, struct cli_answer *a, const void *user)
 {
 	const struct json *t = json_get(a->json, STR("target"));
 	bool drained = cli_text(a, t, "drained").len > 0;
@@ -270,33 +269,17 @@ static int read_args(struct target_args *out, const char *command, bool needs_na
 	return CLI_DONE;
 }
 
-static int ask(const struct target_args *args, const char *method, struct str body, void (*print)(struct buf *out, struct cli_answer *a))
+static int ask(const struct target_args *args, const char *method, struct str body, void (*print)(struct buf *, struct cli_answer *, const void *))
 {
-	struct cli_answer a;
-	struct buf target, out;
+	struct buf target;
 	buf_init(&target, TARGET_MAX);
-	buf_init(&out, OUT_MAX);
 	BUF_ADD(&target, "/api/targets");
-	if (args->name) {
-		BUF_ADD(&target, "/");
-		url_encode(str_from(args->name), &target);
-	}
-	if (target.over) {
-		fprintf(stderr, "%s: the name of the target is too long\n", args->command);
-		buf_release(&target);
-		return CLI_USAGE;
-	}
-	int code = cli_ask(&args->place, args->command, method, buf_str(&target), body, &a);
-	if (code == CLI_DONE) {
-		if (args->json)
-			print_json(&out, a.json);
-		else
-			print(&out, &a);
-		code = cli_put(&out);
-	}
+	if (args->name)
+		cli_add_part(&target, args->name);
+	const struct cli_question question = {
+		.place = &args->place, .command = args->command, .method = method, .target = &target, .body = body, .json = args->json, .print = print};
+	int code = cli_tell(&question);
 	buf_release(&target);
-	buf_release(&out);
-	cli_answer_release(&a);
 	return code;
 }
 

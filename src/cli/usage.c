@@ -1,12 +1,11 @@
 /* usage.c - `valet usage`: what was used, and what it cost, by key, model, target or day.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "cli/cli.h"
-#include "cli/client.h"
-#include "cli/print.h"
-
 #include "base/civil.h"
-#include "http/url.h"
+#include "base/field.h"
+#include "cli/ask.h"
+#include "cli/cli.h"
+#include "cli/print.h"
 
 #include <stdio.h>
 
@@ -22,7 +21,7 @@ static const struct option options[] = {
 	CLI_PLACE_OPTIONS,
 };
 
-enum { OUT_MAX = 256 << 20, QUERY_MAX = 8192, CELL_MAX = 1024 };
+enum { QUERY_MAX = 8192, CELL_MAX = 1024 };
 
 struct usage_args {
 	struct cli_place place;
@@ -120,8 +119,9 @@ static void print_period(struct buf *out, const struct json *answer)
 	BUF_ADD(out, "\n\n");
 }
 
-static void print_table(struct buf *out, struct cli_answer *a, const char *by)
+static void print_table(struct buf *out, struct cli_answer *a, const void *user)
 {
+	const char *by = user;
 	struct grid_column columns[] = {{by, false},     {"REQUESTS", true}, {"FAILED", true},     {"INPUT", true},  {"CACHED", true},
 					{"OUTPUT", true}, {"COST", true},     {"IN THE CLOUD", true}, {"KNOWN FROM", false}};
 	const struct json *data = json_get(a->json, STR("data")), *total = json_get(a->json, STR("total"));
@@ -166,8 +166,9 @@ static void print_csv_row(struct buf *out, struct str name, const struct json *r
 	BUF_ADD(out, "\r\n");
 }
 
-static void print_csv_all(struct buf *out, struct cli_answer *a, const char *by)
+static void print_csv_all(struct buf *out, struct cli_answer *a, const void *user)
 {
+	const char *by = user;
 	const struct json *data = json_get(a->json, STR("data"));
 	struct buf text;
 	buf_init(&text, CELL_MAX);
@@ -190,46 +191,39 @@ static void print_csv_all(struct buf *out, struct cli_answer *a, const char *by)
 
 /* ---- the command ---- */
 
-static void add_query(struct buf *out, const char *name, const char *value)
-{
-	if (!value)
-		return;
-	buf_addf(out, "%s%s=", str_find(buf_str(out), '?') < out->len ? "&" : "?", name);
-	url_encode(str_from(value), out);
-}
-
 static bool is_known(const char *by)
 {
 	return strcmp(by, "key") == 0 || strcmp(by, "model") == 0 || strcmp(by, "target") == 0 || strcmp(by, "day") == 0;
 }
 
+static int wrong_by(const char *by)
+{
+	struct buf shown;
+	buf_init(&shown, 1024);
+	field_quote(&shown, str_from(by));
+	fprintf(stderr, "valet usage: --by: expected key, model, target or day, found %.*s\n", STR_ARG(buf_str(&shown)));
+	buf_release(&shown);
+	return CLI_USAGE;
+}
+
 static int show(const struct usage_args *args)
 {
-	struct cli_answer a;
-	struct buf target, out;
+	struct buf target;
 	const char *by = args->by ? args->by : "key";
-	if (!is_known(by)) {
-		fprintf(stderr, "valet usage: --by: expected key, model, target or day, found \"%.100s\"\n", by);
-		return CLI_USAGE;
-	}
+	if (!is_known(by))
+		return wrong_by(by);
 	buf_init(&target, QUERY_MAX);
-	buf_init(&out, OUT_MAX);
 	BUF_ADD(&target, "/api/usage");
-	add_query(&target, "by", by);
-	add_query(&target, "since", args->since);
-	add_query(&target, "until", args->until);
-	add_query(&target, "key", args->key);
-	int code = cli_ask(&args->place, "valet usage", "GET", buf_str(&target), STR_NONE, &a);
-	if (code == CLI_DONE) {
-		if (args->json)
-			print_json(&out, a.json);
-		else
-			(args->csv ? print_csv_all : print_table)(&out, &a, by);
-		code = cli_put(&out);
-	}
+	cli_add_query(&target, "by", by);
+	cli_add_query(&target, "since", args->since);
+	cli_add_query(&target, "until", args->until);
+	cli_add_query(&target, "key", args->key);
+	const struct cli_question question = {
+		.place = &args->place, .command = "valet usage", .method = "GET", .target = &target, .json = args->json,
+		.print = args->csv ? print_csv_all : print_table, .user = by,
+	};
+	int code = cli_tell(&question);
 	buf_release(&target);
-	buf_release(&out);
-	cli_answer_release(&a);
 	return code;
 }
 

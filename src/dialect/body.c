@@ -6,8 +6,8 @@
 #include "base/json.h"
 #include "http/multipart.h"
 
-enum want { WANT_MODEL, WANT_STREAM, WANT_MAX_TOKENS, WANT_MAX_COMPLETION, WANT_MAX_OUTPUT, WANT_N, WANT_BEST_OF, WANT_OPTIONS, WANT_MESSAGES, WANT_PREVIOUS,
-	    WANT_CONVERSATION, WANT_PROMPT, WANT_INPUT, WANTS };
+enum want { WANT_MODEL, WANT_STREAM, WANT_MAX_TOKENS, WANT_MAX_COMPLETION, WANT_MAX_OUTPUT, WANT_N, WANT_BEST_OF, WANT_OPTIONS, WANT_MESSAGES,
+	    WANT_PREVIOUS, WANT_CONVERSATION, WANT_PROMPT, WANT_INPUT, WANTS };
 
 static const struct json_want wants_template[WANTS] = {
 	[WANT_MODEL] = {.name = STR_INIT("model")},
@@ -106,7 +106,7 @@ static void plan_usage(const struct json_want *w, struct str whole, struct body_
 										   : STR("\"include_usage\":true")};
 }
 
-static enum error check_options(struct problem *p, const struct json_want *w, const struct body_facts *facts)
+static enum error check_options(struct problem *p, const struct json_want *w)
 {
 	if (w->type == JSON_NONE || w->type == JSON_NULL || w->type == JSON_OBJECT)
 		return ERROR_NONE;
@@ -155,13 +155,13 @@ static enum error read_members(struct problem *p, const struct operation_row *op
 	if (!e && op->op == OP_COMPLETIONS)
 		e = read_integer(p, &wants[WANT_BEST_OF], 1, CHOICES_MAX);
 	if (!e && op->usage_on_request)
-		e = check_options(p, &wants[WANT_OPTIONS], out);
+		e = check_options(p, &wants[WANT_OPTIONS]);
 	return e ? e : check_messages(p, op, &wants[WANT_MESSAGES]);
 }
 
 /* ---- how long the answer may become ---- */
 
-static struct str cap_name(const struct operation_row *op)
+struct str body_cap_name(const struct operation_row *op)
 {
 	switch (op->op) {
 	case OP_CHAT:
@@ -186,7 +186,7 @@ static void read_caps(const struct operation_row *op, const struct json_want *wa
 {
 	static const enum want members[BODY_CAPS] = {WANT_MAX_TOKENS, WANT_MAX_COMPLETION, WANT_MAX_OUTPUT};
 	int64_t n = number_of(&wants[WANT_N], 1), best_of = op->op == OP_COMPLETIONS ? number_of(&wants[WANT_BEST_OF], 1) : 1, most = 0;
-	out->cap_name = cap_name(op);
+	out->cap_name = body_cap_name(op);
 	out->choices = n > best_of ? n : best_of;
 	for (int i = 0; i < BODY_CAPS; i++) {
 		const struct json_want *w = &wants[members[i]];

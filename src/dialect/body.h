@@ -44,6 +44,9 @@ struct body_facts {
 enum error body_read(const struct operation_row *op, struct str body, struct str content_type, struct arena *a,
 		     struct body_facts *out, struct str *param, struct buf *why);
 
+/* The member by which the operation's answers are capped in tokens; empty: they are not. */
+struct str body_cap_name(const struct operation_row *op);
+
 /* Tokens that the prompt of this body has at most: a token is at least a byte, and templates add little; images and sound in it count by piece. */
 int64_t body_input_bound(struct str body);
 

@@ -258,10 +258,16 @@ static void put_answer(struct answer *w, struct str root)
 
 static const struct str broke_off = STR_INIT("{\"code\":502,\"message\":\"the cloud broke off its answer\"}");
 
+/* The value of an "error" that says something; ptr NULL: null, or nothing that could be read. */
+static struct str told_error(struct str value)
+{
+	return walk_object(value) || walk_inside(value).ptr ? value : STR_NONE;
+}
+
 static struct str error_of_choice(struct str choice)
 {
-	struct str error = walk_get(choice, STR("error")), finish = walk_get(choice, STR("finish_reason"));
-	if (walk_object(error) || walk_inside(error).ptr)
+	struct str error = told_error(walk_get(choice, STR("error"))), finish = walk_get(choice, STR("finish_reason"));
+	if (error.ptr)
 		return error;
 	if (walk_is(finish, STR("error")) || walk_is(finish, STR("insufficient_system_resource")))
 		return broke_off;
@@ -275,14 +281,13 @@ static struct str error_within(enum cloud cloud, struct str root)
 		struct walk w = walk_into(root);
 		return walk_element(&w, &root) ? error_within(CLOUD_NONE, walk_object(root) ? root : STR_NONE) : STR_NONE;
 	}
-	struct str error = walk_get(root, STR("error"));
-	if (walk_object(error) || walk_inside(error).ptr)
+	struct str error = told_error(walk_get(root, STR("error")));
+	if (!error.ptr && cloud == CLOUD_GROQ)
+		error = told_error(walk_get(walk_get(root, STR("x_groq")), STR("error")));
+	if (error.ptr)
 		return error;
-	if (cloud == CLOUD_GROQ) {
-		error = walk_get(walk_get(root, STR("x_groq")), STR("error"));
-		if (walk_object(error) || walk_inside(error).ptr)
-			return error;
-	}
+	if (cloud == CLOUD_MISTRAL && walk_is(walk_get(root, STR("object")), STR("error"))) /* its words stand in the object itself */
+		return root;
 	struct walk list = walk_into(walk_get(root, STR("choices")));
 	for (struct str choice; walk_element(&list, &choice);) {
 		error = error_of_choice(choice);

@@ -51,7 +51,8 @@ struct rule {
 
 #define RULE(member, ...) {STR_INIT(member), __VA_ARGS__}
 
-/* The first row with the member and the cloud counts. `model`, the caps and `stream_options` are nobody's row: cloud_body() writes them. */
+/* The first row with the member and the cloud counts. `model` and the caps are nobody's row, nor is `stream_options` where it is
+ * written anew: cloud_body() does that. */
 static const struct rule body_rules[] = {
 	RULE("messages", O | M | R | T | G | D | V | C, MESSAGES),
 	RULE("tools", O | M | G | D | V, TOOLS, .with = "drop"),
@@ -61,6 +62,7 @@ static const struct rule body_rules[] = {
 	RULE("top_p", THINKER, DROP),
 	RULE("top_p", STRICT, KEEP),
 	RULE("stream", STRICT, KEEP),
+	RULE("stream_options", V, KEEP), /* where it need not be asked for */
 	RULE("stop", STRICT, KEEP),
 	RULE("tool_choice", STRICT, KEEP),
 	RULE("response_format", STRICT, KEEP),
@@ -464,8 +466,6 @@ static bool put_body_member(struct making *m, struct str name, struct str value)
 	} else if (walk_says(name, STR("stream_options")) && (m->ask || (m->bits & M))) {
 		if (m->ask && !m->options_written)
 			put_options(m);
-	} else if (walk_says(name, STR("stream_options")) && m->bits & V) {
-		put_member(m, &m->comma, name, value);
 	} else if (m->chat) {
 		return put_chat_member(m, name, value);
 	} else if (m->bits & V && walk_says(name, STR("encoding_format")) && walk_is(value, STR("base64"))) {
@@ -487,21 +487,6 @@ static bool is_thinker(struct str model)
 		return false;
 	char first = model.ptr[4], second = model.len > 5 ? model.ptr[5] : 0;
 	return (first >= '5' && first <= '9') || (first >= '1' && first <= '9' && second >= '0' && second <= '9');
-}
-
-static struct str cap_name(const struct making *m, const struct operation_row *op)
-{
-	switch (op->op) {
-	case OP_CHAT:
-		return str_from(m->cloud->cap);
-	case OP_COMPLETIONS:
-	case OP_MESSAGES:
-		return STR("max_tokens");
-	case OP_RESPONSES:
-		return STR("max_output_tokens");
-	default:
-		return STR_NONE;
-	}
 }
 
 enum want { WANT_MODEL, WANT_STREAM, WANT_OPTIONS, WANT_CAP, WANT_CAP_NEW, WANT_TOP, WANT_TOOLS, WANTS };
@@ -564,7 +549,7 @@ bool cloud_body(enum cloud cloud, const struct operation_row *op, struct str bod
 	if (cloud == CLOUD_OPENAI && is_thinker(changes->model))
 		m.bits |= THINKER;
 	m.old_line = str_search(changes->model, STR("v3")) < changes->model.len;
-	m.cap_name = cap_name(&m, op);
+	m.cap_name = m.chat ? str_from(m.cloud->cap) : body_cap_name(op);
 	look_ahead(&m, op, wants);
 	buf_addc(out, '{');
 	for (struct walk w = walk_into(scan.whole); walk_member(&w, &name, &value);)

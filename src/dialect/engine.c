@@ -56,6 +56,7 @@ struct str engine_ask_path(enum engine_ask ask)
 		[ASK_LM_V1] = STR_INIT("/api/v1/models"),
 		[ASK_LM_V0] = STR_INIT("/api/v0/models"),
 		[ASK_METRICS] = STR_INIT("/metrics"),
+		[ASK_GET_LOAD] = STR_INIT("/get_load"),
 		[ASK_SHOW] = STR_INIT("/api/show"),
 	};
 	return paths[ask];
@@ -211,7 +212,7 @@ uint32_t engine_confirming(enum engine_kind kind)
 	case ENGINE_OLLAMA:
 		return ASK_BIT(ASK_HEALTH) | ASK_BIT(ASK_ROOT) | ASK_BIT(ASK_API_VERSION);
 	default:
-		return (ASK_BIT(ASK_COUNT) - 1) & ~(ASK_BIT(ASK_TAGS) | ASK_BIT(ASK_PS) | ASK_BIT(ASK_METRICS));
+		return (ASK_BIT(ASK_COUNT) - 1) & ~(ASK_BIT(ASK_TAGS) | ASK_BIT(ASK_PS) | ASK_BIT(ASK_METRICS) | ASK_BIT(ASK_GET_LOAD));
 	}
 }
 
@@ -226,6 +227,8 @@ uint32_t engine_routine(enum engine_kind kind)
 		return ASK_BIT(ASK_TAGS) | ASK_BIT(ASK_PS);
 	case ENGINE_LMSTUDIO:
 		return ASK_BIT(ASK_MODELS) | ASK_BIT(ASK_LM_V1);
+	case ENGINE_SGLANG:
+		return ASK_BIT(ASK_MODELS) | ASK_BIT(ASK_GET_LOAD);
 	default:
 		return ASK_BIT(ASK_MODELS);
 	}

@@ -68,6 +68,7 @@ enum engine_ask {
 	ASK_LM_V1,          /* GET /api/v1/models: LM Studio */
 	ASK_LM_V0,          /* GET /api/v0/models: LM Studio, older */
 	ASK_METRICS,        /* GET /metrics: vLLM. How many requests it has */
+	ASK_GET_LOAD,       /* GET /get_load: SGLang. The same */
 	ASK_COUNT,
 	ASK_SHOW = ASK_COUNT, /* POST /api/show, one model each: Ollama. Not part of the evidence */
 	ASK_ALL,
@@ -184,7 +185,7 @@ struct engine_load {
 };
 
 /* What the answers to the routine questions of that kind say; `models`: the list that was read from them. llama.cpp tells places and what is loaded,
- * Ollama and LM Studio what is loaded, vLLM how many requests it has (what it lists is in memory; that it does not tell). */
+ * Ollama and LM Studio what is loaded, vLLM and SGLang how many requests they have (what vLLM lists is in memory; that it does not tell). */
 void engine_load_read(enum engine_kind kind, const struct engine_evidence *e, const struct engine_models *models, struct arena *a,
 		      struct engine_load *out);
 /* True if both have the same places and the same models in memory, in whatever order; requests do not count. */
@@ -194,5 +195,7 @@ bool engine_load_has(const struct engine_load *load, struct str id);
 /* Sums vllm:num_requests_running and _waiting of a text in Prometheus' format over all labels. Lines that cannot be read are passed over; false:
  * there is not one of each. */
 bool engine_metrics_read(struct str text, uint32_t *running, uint32_t *waiting);
+/* The same from SGLang's list of the loads of its parallel parts. False: it is not one, or a part cannot be read. */
+bool engine_get_load_read(struct str text, uint32_t *running, uint32_t *waiting);
 
 #endif

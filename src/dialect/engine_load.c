@@ -227,12 +227,45 @@ bool engine_metrics_read(struct str text, uint32_t *running, uint32_t *waiting)
 	return seen[0] && seen[1];
 }
 
+/* ---- SGLang's /get_load ---- */
+
+/* Of one of its parallel parts. num_reqs has those that wait in it. False: it is not such an object. */
+static bool add_part(struct str element, uint64_t *running, uint64_t *waiting)
+{
+	struct json_want w[] = {{.name = STR("num_reqs")}, {.name = STR("num_waiting_reqs")}};
+	int64_t all, wait;
+	if (element.ptr[0] != '{' || !engine_scan(element, w, 2, JSON_OBJECT) || w[0].type != JSON_NUMBER || w[1].type != JSON_NUMBER)
+		return false;
+	if (!json_raw_i64(w[0].value, &all) || !json_raw_i64(w[1].value, &wait) || wait < 0 || all < wait || all > ENGINE_COUNT_MAX)
+		return false;
+	*running += (uint64_t)(all - wait);
+	*waiting += (uint64_t)wait;
+	return true;
+}
+
+bool engine_get_load_read(struct str text, uint32_t *running, uint32_t *waiting)
+{
+	uint64_t sums[2] = {0, 0};
+	struct str inside, element;
+	uint32_t parts = 0;
+	*running = *waiting = 0;
+	if (!engine_array_of(text, STR_NONE, true, &inside))
+		return false;
+	while (engine_next_element(&inside, &element)) {
+		if (parts++ == ENGINE_VISITS_MAX || !add_part(element, &sums[0], &sums[1]))
+			return false;
+	}
+	*running = capped(sums[0]);
+	*waiting = capped(sums[1]);
+	return parts > 0;
+}
+
 /* ---- the whole ---- */
 
 void engine_load_read(enum engine_kind kind, const struct engine_evidence *e, const struct engine_models *models, struct arena *a,
 		      struct engine_load *out)
 {
-	const struct engine_answer *metrics = good(e, ASK_METRICS);
+	const struct engine_answer *metrics = good(e, ASK_METRICS), *loads = good(e, ASK_GET_LOAD);
 	*out = (struct engine_load){0};
 	switch (kind) {
 	case ENGINE_LLAMACPP:
@@ -248,6 +281,9 @@ void engine_load_read(enum engine_kind kind, const struct engine_evidence *e, co
 		break;
 	case ENGINE_VLLM:
 		out->counted = metrics && engine_metrics_read(metrics->body, &out->running, &out->waiting);
+		break;
+	case ENGINE_SGLANG:
+		out->counted = loads && engine_get_load_read(loads->body, &out->running, &out->waiting);
 		break;
 	default:
 		break;

@@ -25,8 +25,8 @@
 /* Writes OpenAI's body of a chat (one that body_read() let pass) as a body of /api/chat, with changes->model and at most changes->cap tokens of
  * answer (0: as the client says; ask_usage means nothing: usage is always told). num_ctx 0: none is asked for, and the engine keeps the window that
  * it has. False: it cannot be said there (an image that lies elsewhere, sound, a file, arguments that are no JSON object, …), and `why` holds a
- * sentence for the client; `out` then means nothing. At most 3 * body.len + 6 * (lengths of the texts in changes) + 512 bytes are added to `out`, and
- * one copy of each message's tool_name; where the ceiling of `out` is lower, the answer is false as well. */
+ * sentence for the client; `out` then means nothing. At most 6 * (body.len + changes->model.len) + 512 bytes are added to `out`; where its ceiling is
+ * lower, the answer is false as well. */
 bool ollama_chat_body(struct str body, const struct body_changes *changes, int64_t num_ctx, struct arena *a, struct buf *out, struct buf *why);
 
 /* ---- the answer ---- */

@@ -41,8 +41,10 @@ int64_t ollama_num_ctx(int64_t known_window, int64_t context_max, int64_t allowe
 	int64_t known = known_window > 0 ? known_window : 0, limit = limit_of(known, context_max, allowed_max);
 	if (context_max > 0 && known <= context_max && input_low > context_max)
 		return OLLAMA_NOWHERE;
-	if (tokens_needed <= (known ? known : OLLAMA_SURE_WINDOW) || limit <= 0)
+	if (tokens_needed <= (known ? known : OLLAMA_SURE_WINDOW))
 		return 0;
+	if (limit <= 0)
+		return OLLAMA_UNSURE;
 	if (input_low > limit)
 		return OLLAMA_NOWHERE;
 	int64_t n = bucket_of(tokens_needed);
@@ -61,33 +63,52 @@ static void note(_Atomic uint32_t *number, int64_t n)
 	atomic_store_explicit(number, n < 0 ? 0 : n < UINT32_MAX ? (uint32_t)n : UINT32_MAX, memory_order_relaxed);
 }
 
-/* The raised window that the model is taken to be loaded with; 0: none. What the engine tells may be older than the last raise: only another window than
- * both, or the old one once the new one was seen, says that somebody has loaded the model anew. */
+/* Nothing is raised any more. */
+static void give_up(struct ollama_raised *r, int64_t ignored)
+{
+	note(&r->ignored, ignored);
+	note(&r->num_ctx, 0);
+}
+
+/* The raised window that the model is taken to be loaded with; 0: none. What the engine tells may be older than the last raise; only once it has told the
+ * raised window, or tells a larger one, it says that somebody has loaded the model anew. */
 static int64_t still_raised(struct ollama_raised *r, int64_t told, int64_t now_s)
 {
 	int64_t num_ctx = look(&r->num_ctx);
-	if (num_ctx == 0 || now_s - look(&r->needed_s) > OLLAMA_RAISED_S)
+	if (num_ctx == 0)
 		return 0;
 	if (told == num_ctx)
 		atomic_store_explicit(&r->seen, true, memory_order_relaxed);
-	if (told <= 0 || told == num_ctx)
-		return num_ctx;
-	return told == look(&r->told) && !atomic_load_explicit(&r->seen, memory_order_relaxed) ? num_ctx : 0;
+	else if (told > 0 && (atomic_load_explicit(&r->seen, memory_order_relaxed) || (told > num_ctx && told != look(&r->ignored))))
+		give_up(r, 0);
+	if (now_s - look(&r->needed_s) > OLLAMA_RAISED_S)
+		give_up(r, told);
+	return look(&r->num_ctx);
+}
+
+/* What a request without num_ctx gets: what the engine tells, unless that is what Valet has raised it to, which stays known when the model is unloaded. */
+static int64_t plain_window(struct ollama_raised *r, int64_t told)
+{
+	int64_t ignored = look(&r->ignored);
+	if (look(&r->num_ctx) == 0 && (ignored == 0 || told != ignored)) {
+		note(&r->plain, told);
+		note(&r->ignored, 0);
+	}
+	return look(&r->plain);
 }
 
 int64_t ollama_way(struct ollama_raised *r, int64_t told, int64_t context_max, int64_t allowed_max, int64_t tokens_needed, int64_t input_low,
 		   int64_t now_s)
 {
-	int64_t last = look(&r->num_ctx), raised = allowed_max > 0 ? still_raised(r, told, now_s) : 0;
-	int64_t plain = raised || (last && told == last) ? look(&r->plain) : told; /* what is raised is not what it gets by itself */
+	int64_t raised = still_raised(r, told, now_s), plain = plain_window(r, told);
+	if (allowed_max <= 0)
+		raised = 0;
 	int64_t num_ctx = ollama_num_ctx(raised ? raised : plain, context_max, allowed_max, tokens_needed, input_low);
-	if (num_ctx == OLLAMA_NOWHERE)
+	if (num_ctx < 0)
 		return num_ctx;
 	if (num_ctx == 0)
 		num_ctx = raised; /* it fits into what is loaded: nothing is loaded anew */
 	if (num_ctx > raised && num_ctx > plain) {
-		note(&r->told, told);
-		note(&r->plain, plain);
 		note(&r->num_ctx, num_ctx);
 		atomic_store_explicit(&r->seen, false, memory_order_relaxed);
 	}
@@ -106,44 +127,44 @@ int64_t ollama_way(struct ollama_raised *r, int64_t told, int64_t context_max, i
 enum { UNITS_LETTER = 1, UNITS_TWO_BYTES = 2, UNITS_THREE_BYTES = 3, UNITS_IDEOGRAPH = 6 };
 
 struct counting {
-	uint64_t seen[SEEN_WORDS]; /* which groups of three characters have come, by hash */
+	uint64_t seen[SEEN_WORDS]; /* which groups of three characters have come in long words, by hash */
 	uint32_t last[2];          /* the two characters before */
 	int64_t tokens;
-	uint32_t in_word;          /* units of this word that were new; 0 with `word` false: none has begun */
-	bool word;
+	uint32_t units;            /* of this word, since its last token */
+	bool word, longer;         /* a word has begun; it is longer than a token may be */
 };
 
 static void end_word(struct counting *c)
 {
 	c->word = false;
-	c->last[0] = c->last[1] = 0;
 }
 
-/* Text that repeats itself may fit into few tokens, whatever its length: only what is new makes a long word longer. */
 static bool is_new(struct counting *c, uint32_t character)
 {
 	uint64_t h = ((uint64_t)character << 42 ^ (uint64_t)c->last[1] << 21 ^ c->last[0]) * 0x9e3779b97f4a7c15u;
 	uint32_t bit = (uint32_t)(h >> 46); /* 18 bits */
 	bool was = c->seen[bit / 64] >> (bit % 64) & 1;
 	c->seen[bit / 64] |= (uint64_t)1 << (bit % 64);
-	c->last[0] = c->last[1];
-	c->last[1] = character;
 	return !was;
 }
 
+/* Text that repeats itself may fit into few tokens, whatever its length: only what is new makes a long word longer. */
 static void add_character(struct counting *c, uint32_t character, uint32_t units)
 {
 	if (!c->word) {
 		c->word = true;
-		c->in_word = 0;
+		c->longer = false;
+		c->units = c->last[0] = c->last[1] = 0;
 		c->tokens++;
 	}
-	if (!is_new(c, character))
+	c->longer |= c->units + units > STRETCH;
+	if (!c->longer || is_new(c, character))
+		c->units += units;
+	c->last[0] = c->last[1];
+	c->last[1] = character;
+	if (c->units <= STRETCH)
 		return;
-	c->in_word += units;
-	if (c->in_word <= STRETCH)
-		return;
-	c->in_word -= STRETCH;
+	c->units -= STRETCH;
 	c->tokens++;
 }
 

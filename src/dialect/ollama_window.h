@@ -23,6 +23,7 @@
 #define OLLAMA_NUM_CTX_LEAST 4096 /* the smallest window that is asked for; above: powers of two */
 #define OLLAMA_SURE_WINDOW   2048 /* no release has a smaller default */
 #define OLLAMA_NOWHERE       (-1)
+#define OLLAMA_UNSURE        (-2)
 
 /* ---- before: what to ask for ---- */
 
@@ -30,26 +31,26 @@
  * up, and with shift:false an answer that meets the end of the window says so ("length"): at most 2048 are counted. */
 int64_t ollama_tokens_needed(int64_t input, int64_t output);
 
-/* 0: it fits as things are, /v1 will do. Above 0: /api/chat with that num_ctx. OLLAMA_NOWHERE: it cannot fit, 400 context_length_exceeded.
+/* 0: it fits as things are, /v1 will do. Above 0: /api/chat with that num_ctx. OLLAMA_NOWHERE: it cannot fit, 400 context_length_exceeded. OLLAMA_UNSURE:
+ * the window is not known and may not be raised; /api/chat without num_ctx keeps it and refuses what does not fit, after /v1 only ollama_judge() can tell.
  *   known_window  what a request without num_ctx gets; 0: not known
  *   context_max   what the model was made for; 0: not known
  *   allowed_max   num_ctx_max of the target; 0: Valet never raises a window
  *   tokens_needed by guess; may be too high
  *   input_low     the fewest tokens that the prompt can have (ollama_input_low()); 0: not known
  * Refused is only what surely does not fit. What may or may not is asked for with the largest window allowed (the known one, where none may be raised)
- * and refused by the engine itself, since /api/chat gets truncate:false. Where neither the window is known nor raising allowed, the answer is 0, and
- * ollama_judge() must look at what comes back. */
+ * and refused by the engine itself, since /api/chat gets truncate:false. */
 int64_t ollama_num_ctx(int64_t known_window, int64_t context_max, int64_t allowed_max, int64_t tokens_needed, int64_t input_low);
 
 #define OLLAMA_RAISED_S 600 /* a raised window that no prompt has needed for so long is given up */
 
 /* The window that Valet has raised for a model at a target; one for each such pair, shared by workers; zeroed: none. */
 struct ollama_raised {
-	_Atomic uint32_t num_ctx;  /* that was asked for last; 0: none */
-	_Atomic uint32_t told;     /* the window that the engine told then; 0: none */
-	_Atomic uint32_t plain;    /* what a request without num_ctx gets, as far as was known before anything was raised; 0: not known */
-	_Atomic uint32_t needed_s; /* when a prompt last needed more than that; the clock's seconds */
-	_Atomic bool seen;         /* the engine has told the raised window since */
+	_Atomic uint32_t num_ctx;  /* that was asked for last; 0: none, or given up */
+	_Atomic uint32_t plain;    /* what a request without num_ctx gets, as far as is known; 0: not known */
+	_Atomic uint32_t ignored;  /* what the engine told when a raised window was given up: that one, not what it has by itself; 0: nothing */
+	_Atomic uint32_t needed_s; /* when a prompt last needed more than `plain`; the clock's seconds */
+	_Atomic bool seen;         /* the engine has told num_ctx since it was asked for */
 };
 
 /* The same question as ollama_num_ctx(), with what was raised before: `told` is the window that the engine tells (0: none), which may still be the
@@ -62,8 +63,9 @@ int64_t ollama_way(struct ollama_raised *raised, int64_t told, int64_t context_m
 /* The fewest tokens that the prompt of this body of a chat can have: its words. In the vocabularies of language models no token reaches from one word
  * into the next, so each run of letters and digits is one token or more; a long one counts once more for 24 bytes of it that were not seen before
  * (eight letters of a script without spaces, four of a Chinese, Japanese or Korean one). Counted are the texts of messages that every template
- * renders: not tools, calls, reasoning, an assistant's text with thoughts in it, or results of tools where the request has no tools. Linear; for
- * anything that is not such a body 0 or less than it has. */
+ * renders: not tools, calls, reasoning, an assistant's text with thoughts in it, or results of tools where the request has no tools. Linear, about
+ * 5 ns a byte; 0 for anything that is not such a body. English prose has 1.3 times as many tokens, source code, tables and most other languages two to
+ * four times, encoded bytes many times more. */
 int64_t ollama_input_low(struct str body);
 
 enum ollama_verdict {

@@ -33,7 +33,7 @@ void resume_again(struct resume *s, int64_t tokens)
 	s->continued = s->waits = true;
 	for (s->blanks = 0; s->blanks < s->text.len && is_blank(s->text.ptr[s->text.len - s->blanks - 1]);)
 		s->blanks++;
-	s->before = s->blanks < s->text.len ? tokens : 0; /* else it begins anew */
+	s->before = s->blanks < s->text.len && tokens > s->blank_pieces ? tokens - s->blank_pieces : 0; /* white space is made once more */
 }
 
 /* ---- what may be continued ---- */
@@ -437,6 +437,17 @@ static enum resume_verdict change(struct resume *s, const struct parts *p, size_
 	return RESUME_CHANGED;
 }
 
+static void count_piece(struct resume *s, size_t fresh)
+{
+	size_t blanks = 0;
+	if (fresh == 0)
+		return;
+	while (blanks < fresh && is_blank(s->text.ptr[s->text.len - blanks - 1]))
+		blanks++;
+	s->pieces++;
+	s->blank_pieces = blanks == fresh ? s->blank_pieces + 1 : 0;
+}
+
 static enum resume_verdict broken(struct resume *s, const char *why)
 {
 	s->why = why;
@@ -455,7 +466,7 @@ static enum resume_verdict take(struct resume *s, struct str data, struct json_w
 	note_first(s, w[2].type == JSON_STRING ? w[2].value : STR_NONE, w[3].type == JSON_NUMBER ? w[3].value : STR_NONE);
 	size_t fresh = join(s, p.content, &repeated);
 	enum resume_verdict verdict = first || !s->continued ? RESUME_SAME : change(s, &p, fresh, repeated, out);
-	s->pieces += fresh > 0;
+	count_piece(s, fresh);
 	s->role |= p.role;
 	s->finished |= p.finish.ptr != NULL;
 	return verdict;

@@ -20,7 +20,8 @@ struct resume {
 	struct buf text;        /* what the client has got, decoded */
 	struct str id, created; /* raw, as the client has got them first; empty: they had none */
 	int64_t pieces;         /* events with text that it has got */
-	int64_t before;         /* tokens that its text had when the present attempt began */
+	int64_t blank_pieces;   /* of these, the last ones that are nothing but white space */
+	int64_t before;         /* tokens of its text that the present attempt was given */
 	size_t blanks;          /* white space at the end of that text: engines are not given it (templates may cut it off), and may say it again */
 	bool begun;             /* it has got an event */
 	bool role;              /* it was told who speaks */
@@ -47,7 +48,7 @@ void resume_init(struct resume *s, struct arena *a);
 void resume_release(struct resume *s);
 /* One complete event of the stream on its way to the client; `out` is empty. */
 enum resume_verdict resume_event(struct resume *s, struct str event, struct buf *out);
-/* The attempt broke off, and the next one continues. `tokens`: what its text has so far. */
+/* The attempt broke off, and the next one continues. `tokens`: what all the text has so far. */
 void resume_again(struct resume *s, int64_t tokens);
 /* Whether what is left of an event at the end of a stream, without its blank line, is whole. */
 bool resume_whole(struct str event);

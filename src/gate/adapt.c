@@ -292,7 +292,7 @@ static void decide(struct adapt *a, struct places *p, struct queue *q, int64_t n
 	uint32_t before = atomic_load(&p->limit), after;
 	if (get(&a->count) < window_of(a) || atomic_exchange(&a->deciding, 1))
 		return;
-	switch (get(&a->count) < window_of(a) ? ADAPT_STATES : get(&a->state)) {
+	switch (get(&a->count) < window_of(a) || !get(&a->on) ? ADAPT_STATES : get(&a->state)) {
 	case ADAPT_OPEN:
 		over = decide_open(a, p, now_us);
 		break;
@@ -305,7 +305,7 @@ static void decide(struct adapt *a, struct places *p, struct queue *q, int64_t n
 	case ADAPT_PROBE:
 		over = decide_probe(a, p, now_us);
 		break;
-	default: /* another thread has just done it */
+	default: /* another thread has just done it, or it is off */
 		over = false;
 		break;
 	}
@@ -412,7 +412,7 @@ static void learn_unit(struct adapt *a, int64_t seen_ns, uint32_t others)
 void adapt_done(struct adapt *a, struct places *p, struct queue *q, const struct adapt_answer *answer)
 {
 	int64_t took = within(answer->took_us, 1, TIME_MOST), units = within(answer->output, 0, 1 << 24) + UNITS_MORE;
-	if (!get(&a->on))
+	if (!get(&a->on) || answer->output <= 0)
 		return;
 	if (answer->first_us > 0) {
 		learn_mean(a, &a->decode_us, took - answer->first_us);
@@ -449,5 +449,11 @@ void adapt_switch(struct adapt *a, struct places *p, bool on)
 	if (get(&a->on) == on)
 		return;
 	set(&a->on, on);
-	adapt_forget(a, p);
+	if (on) {
+		adapt_forget(a, p);
+		return;
+	}
+	while (atomic_exchange(&a->deciding, 1)) /* who decides now does not do so later */
+		;
+	atomic_store(&a->deciding, 0);
 }

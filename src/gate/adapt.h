@@ -54,7 +54,7 @@ struct adapt {
 /* One answer of a target. */
 struct adapt_answer {
 	int64_t first_us, took_us;  /* since it was sent: the first token (0: not a stream), the end (0: not yet) */
-	int64_t output;             /* tokens, where it is at its end */
+	int64_t output;             /* tokens, where it is at its end; 0: it says nothing (embeddings) */
 	uint32_t others;            /* in flight beside it when it was sent */
 	int64_t now_us;
 };

@@ -14,6 +14,7 @@
 #include "dialect/cloud.h"
 #include "dialect/engine.h"
 #include "dialect/ollama_window.h"
+#include "gate/adapt.h"
 #include "gate/choose.h"
 #include "gate/health.h"
 #include "gate/keyring.h"
@@ -31,7 +32,19 @@ struct target_state {
 	struct health health;
 	_Atomic uint32_t up;       /* enum engine_state of the watcher, as a number */
 	_Atomic uint32_t engine_waiting; /* requests in the engine's own queue, as it last told */
+	_Atomic uint32_t places_said; /* by the settings or the engine; 0: nobody says it, and places.limit is what was learned */
+	struct adapt adapt;
 } __attribute__((aligned(64)));
+
+/* A stream's first token came from the target; an answer is complete. What that says of its places (adapt.h). Times in microseconds since it was sent. */
+static inline void target_first_token(struct target_state *s, struct queue *q, int64_t first_us, uint32_t others, int64_t now_us)
+{
+	adapt_first(&s->adapt, &s->places, q, &(struct adapt_answer){.first_us = first_us, .others = others, .now_us = now_us});
+}
+static inline void target_answered(struct target_state *s, struct queue *q, int64_t first_us, int64_t took_us, int64_t output, uint32_t others, int64_t now_us)
+{
+	adapt_done(&s->adapt, &s->places, q, &(struct adapt_answer){.first_us = first_us, .took_us = took_us, .output = output, .others = others, .now_us = now_us});
+}
 
 /* What answers have taught about a model at a target; lives as long as the registry. Written by workers, each number by itself. */
 struct learned {
@@ -81,8 +94,8 @@ struct catalog_place {
 	uint32_t series;         /* id in the metrics */
 	struct learned *learned;
 	struct target_timeouts timeouts; /* of the model, else of the target */
-	int64_t context;         /* tokens that fit into its window; 0: not known */
-	int64_t window;          /* the same, but 0 where only context_max is known */
+	int64_t context;         /* tokens that fit into its window, or into what Valet may raise it to; 0: not known */
+	int64_t window;          /* that it has now, as it tells; 0: not known, though context_max may be */
 	int64_t context_max;     /* tokens that the model was made for; 0: not known */
 	struct price price;      /* known false: none, and no ceiling either */
 	struct str lines;        /* the answer's fields that say who answered: ready lines */

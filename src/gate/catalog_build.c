@@ -63,6 +63,14 @@ static void set_state(struct target_state *s, const struct catalog_engine *e)
 		health_seen_up(&s->health, clock_mono_us() / 1000);
 }
 
+/* What is said holds. What was learned stays, unless it was said until now. */
+static void set_places(struct target_state *s, uint32_t said)
+{
+	uint32_t before = atomic_exchange_explicit(&s->places_said, said, memory_order_relaxed);
+	if (said || before)
+		atomic_store_explicit(&s->places.limit, said, memory_order_relaxed);
+}
+
 /* False: the URL of a discovered engine cannot be read (never for a configured one). */
 static bool add_target(struct builder *b, const struct catalog_engine *e)
 {
@@ -83,7 +91,7 @@ static bool add_target(struct builder *b, const struct catalog_engine *e)
 	t->weight = e->conf ? (uint32_t)e->conf->weight : 100;
 	t->drain = e->conf && e->conf->drain;
 	t->cloud = e->conf ? target_cloud(e->conf) : CLOUD_NONE;
-	atomic_store_explicit(&t->state->places.limit, t->max_concurrency ? t->max_concurrency : e->places, memory_order_relaxed);
+	set_places(t->state, t->max_concurrency ? t->max_concurrency : e->places);
 	set_address(t, &c->arena, &url, e->conf);
 	if (e->conf)
 		secret_set(&t->secret, secret_view(&e->conf->secret));
@@ -150,13 +158,20 @@ static void add_place(struct builder *b, struct draft *d, const struct catalog_t
 	d->places[d->count - 1].learned = registry_learned(b->registry, d->places[d->count - 1].series);
 }
 
+/* Tokens that fit, once the window is raised as far as it may be. */
+static int64_t raised_context(const struct catalog_target *t, const struct engine_model *m)
+{
+	int64_t most = m->context_max && m->context_max < t->num_ctx_max ? m->context_max : t->num_ctx_max;
+	return most > m->context ? most : m->context;
+}
+
 static void learn(struct builder *b, struct draft *d, struct catalog_place *p, const struct engine_model *m)
 {
-	p->context = m->context;
+	p->context = raised_context(p->target, m);
 	p->window = m->context_guessed ? 0 : m->context;
 	p->context_max = m->context_max;
-	if (m->context > d->context)
-		d->context = m->context;
+	if (p->context > d->context)
+		d->context = p->context;
 	if (m->created && (!d->created || m->created < d->created))
 		d->created = m->created;
 	if (d->owned_by.len == 0 && m->owned_by.len > 0)

@@ -22,18 +22,17 @@ static bool is_left_alone(const struct plan_ask *ask, const struct catalog_targe
 	return ask->catalog->breaker && !health_would(&t->state->health, ask->now_ms);
 }
 
-/* It is an engine of one's own that has the same model and continues what is begun. */
-static bool may_continue(const struct catalog_place *place, const struct catalog_place *from)
+/* It is an engine of one's own that continues what is begun. */
+static bool may_continue(const struct catalog_target *t)
 {
-	const struct catalog_target *t = place->target;
-	return t->local && t->cloud == CLOUD_NONE && resume_engine(t->kind) && str_eq(place->model, from->model);
+	return t->local && t->cloud == CLOUD_NONE && resume_engine(t->kind);
 }
 
 /* But for how it is doing. */
 static enum place_fit fit_for_good(const struct plan_ask *ask, const struct catalog_place *place)
 {
 	const struct catalog_target *t = place->target;
-	if (!(t->operations & ask->operation) || (ask->continues && !may_continue(place, ask->continues)))
+	if (!(t->operations & ask->operation) || (ask->continues && !may_continue(t)))
 		return PLACE_NOT_SERVED;
 	if (ask->local_only && !t->local)
 		return PLACE_NOT_LOCAL;

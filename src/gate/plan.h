@@ -30,7 +30,7 @@ struct plan_ask {
 	const struct catalog_model *model;
 	uint32_t operation;          /* OP_BIT() */
 	bool local_only;             /* may not go to a cloud */
-	const struct catalog_place *continues; /* an answer that broke off there is to go on elsewhere; NULL: none */
+	bool continues;              /* an answer that broke off is to go on elsewhere */
 	bool too_long;               /* a target said that the prompt does not fit */
 	bool stays;                  /* may not go beyond: tried, and its budget or the target said no */
 	bool waited;                 /* has waited or been tried before: nobody is overtaken */

@@ -340,7 +340,8 @@ void queue_charge_begin(struct queue *q, uint32_t key, uint32_t weight, int64_t 
 	pthread_mutex_unlock(&q->lock);
 }
 
-/* A key that was forgotten meanwhile would be lifted when it comes back: nothing is paid back then, and what is charged comes on top of that. */
+/* A key that was forgotten meanwhile would be lifted when it comes back: nothing is paid back then, and what is charged comes on top of that. A key of which nothing
+ * waits has used places that nobody else wanted, or has been charged before: where it stands is the level for those who come, so that it is not held against it. */
 void queue_charge(struct queue *q, uint32_t key, uint32_t weight, int64_t input, int64_t output)
 {
 	int64_t cost = weighted_cost(input, output, weight);
@@ -350,6 +351,8 @@ void queue_charge(struct queue *q, uint32_t key, uint32_t weight, int64_t input,
 		k = key_of(q, key);
 		key_lift(q, k, NULL, FRONT);
 	}
+	if (k && cost > 0 && !k->waiting && q->level < k->counter)
+		q->level = k->counter;
 	if (k)
 		key_add(q, k, cost);
 	pthread_mutex_unlock(&q->lock);

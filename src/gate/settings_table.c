@@ -411,7 +411,7 @@ static const struct field model_fields[] = {
 	{"affinity", FIELD_BOOL, AT(model_conf, affinity), .standard_note = "`routing.affinity`", .help = "As in `routing`, for this model."},
 	{"local_only", FIELD_BOOL, AT(model_conf, local_only), .standard = "off", .help = "Its requests never leave for a cloud."},
 	{"resume", FIELD_BOOL, AT(model_conf, resume), .standard = "off",
-	 .help = "A streamed chat that breaks off goes on at another of its targets (vLLM, SGLang, llama.cpp or Ollama, with the same model there): that one is given "
+	 .help = "A streamed chat that breaks off goes on at another of its targets (vLLM, SGLang, llama.cpp or Ollama): that one is given "
 		 "the text so far as the beginning of its answer, and the client sees one stream. Not for answers with tool calls or thoughts, with probabilities, "
 		 "several choices or a grammar."},
 	{"timeouts", FIELD_OBJECT, AT(model_conf, timeouts), .sub = &model_timeout_table,

@@ -48,6 +48,9 @@ static void learn(struct request *r)
 	int64_t from_us = r->first_us ? r->first_us : r->sent_us, took_us = r->ended_us - from_us;
 	if (r->usage.input >= 16 && r->op->body == BODY_JSON)
 		teach_ratio(&l->bytes_per_token, (int64_t)r->bytes_in * 256 / r->usage.input);
+	int64_t sent_us = r->sent_us + (r->sent_us == r->began_us ? r->claim_us + r->queue_us : 0);
+	target_answered(request_attempt(r)->place->target->state, r->worker->queue, r->first_us ? r->first_us - sent_us : 0, r->ended_us - sent_us, r->usage.output,
+			request_attempt(r)->others, r->ended_us);
 	if (r->usage.output < 16)
 		return;
 	if (r->events >= 8)

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "proxy/native.h"
 #include "proxy/request.h"
 #include "proxy/resuming.h"
 #include "proxy/worker.h"
@@ -80,11 +81,17 @@ static void add_secret(const struct request *r, const struct catalog_target *t, 
 	}
 }
 
+static bool is_native(const struct request *r)
+{
+	return r->native && r->native->spoken;
+}
+
 static void write_head(struct request *r, const struct catalog_target *t, size_t body_length, struct buf *out)
 {
 	BUF_ADD(out, "POST ");
-	buf_adds(out, t->base_path);
-	buf_adds(out, str_from(r->op->path));
+	bool native = is_native(r);
+	buf_adds(out, native ? engine_root_path(t->base_path) : t->base_path);
+	buf_adds(out, str_from(native ? OLLAMA_CHAT_PATH : r->op->path));
 	BUF_ADD(out, " HTTP/1.1\r\n");
 	buf_adds(out, t->host_line);
 	BUF_ADD(out, "accept: */*\r\nx-request-id: ");
@@ -129,17 +136,13 @@ static void plan_times(struct request *r, const struct target_timeouts *t)
 	timer_start(&r->worker->loop, &r->timer, first - now_ms);
 }
 
-/* The body as the target takes it, in r->parts from 1 on: how many; 0: it cannot be said there, and `why` says why. */
-static int write_body(struct request *r, const struct catalog_place *place, size_t *length, struct buf *why)
+/* `said`, in OpenAI's words, in the target's own; in r->parts[1]. False: it has no words for it, and `why` says for what. */
+static bool translate(struct request *r, enum cloud cloud, struct str said, const struct body_changes *changes, size_t *length, struct buf *why)
 {
-	struct body_changes changes = {place->model, r->hide_usage, r->output_cap};
 	struct buf body;
-	if (r->resume && resume_prefills(r->resume))
-		return resuming_body(r, place, length);
-	if (place->target->cloud == CLOUD_NONE || r->facts.form)
-		return body_parts(&r->facts, r->conn->body, &changes, &r->arena, r->parts + 1, length);
-	buf_init(&body, 3 * r->conn->body.len + place->model.len + 512);
-	bool fine = cloud_body(place->target->cloud, r->op, r->conn->body, &changes, &r->arena, &body, why);
+	buf_init(&body, 6 * (said.len + changes->model.len) + 512);
+	bool fine = is_native(r) ? ollama_chat_body(said, changes, r->native->num_ctx, &r->arena, &body, why)
+				 : cloud_body(cloud, r->op, said, changes, &r->arena, &body, why);
 	if (fine) {
 		struct str copy = arena_dup(&r->arena, buf_str(&body)); /* outlives the client's bytes */
 		r->parts[1] = (struct iovec){(char *)copy.ptr, copy.len};
@@ -147,6 +150,22 @@ static int write_body(struct request *r, const struct catalog_place *place, size
 	}
 	buf_release(&body);
 	return fine;
+}
+
+/* The body as the target takes it, in r->parts from 1 on: how many; 0: it cannot be said there, and `why` says why. */
+static int write_body(struct request *r, const struct catalog_place *place, size_t *length, struct buf *why)
+{
+	struct body_changes changes = {place->model, r->hide_usage, r->output_cap};
+	enum cloud cloud = place->target->cloud;
+	struct str said = r->conn->body;
+	bool continues = r->resume && resume_prefills(r->resume);
+	if (continues) {
+		resuming_body(r, place, length);
+		said = str_of(r->parts[1].iov_base, *length);
+	}
+	if (is_native(r) || (cloud != CLOUD_NONE && !r->facts.form))
+		return translate(r, cloud, said, &changes, length, why);
+	return continues ? 1 : body_parts(&r->facts, said, &changes, &r->arena, r->parts + 1, length);
 }
 
 static void begin_sending(struct request *r, struct origin *o, const struct catalog_place *place, int n, size_t length, bool fresh)
@@ -198,7 +217,10 @@ const struct step *step_send(struct request *r)
 		resuming_begin(r);
 	r->hide_usage = r->facts.stream && r->facts.usage.at != NULL;
 	r->cloud = t->cloud == CLOUD_NONE ? NULL : arena_zero(&r->arena, sizeof(*r->cloud));
-	r->rename = r->cloud || !str_eq(a->place->model, r->facts.model);
+	const struct step *elsewhere = native_begin(r);
+	if (elsewhere)
+		return elsewhere;
+	r->rename = r->cloud || is_native(r) || !str_eq(a->place->model, r->facts.model);
 	size_t length;
 	struct buf text;
 	buf_init(&text, 1024);

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/judge.h"
 
+#include "proxy/native.h"
 #include "http/sse.h"
 #include "proxy/relay.h"
 #include "proxy/worker.h"
@@ -126,7 +127,7 @@ static const struct step *take(struct request *r, const struct http_head *h)
 	r->answer_length = h->chunked ? -1 : h->content_length;
 	if (coding.len && !str_ieq(coding, STR("identity")))
 		return wrong_answer(r, "answered compressed, which it was not asked for");
-	if (str_istarts(type, STR("text/event-stream")))
+	if (str_istarts(type, STR("text/event-stream")) || (r->native && r->native->spoken && str_istarts(type, STR("application/x-ndjson"))))
 		r->mode = RELAY_EVENTS;
 	else if (r->committed)
 		return wrong_answer(r, "answered something else than a stream");

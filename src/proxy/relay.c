@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "proxy/judge.h"
+#include "proxy/native.h"
 #include "proxy/relay_events.h"
 #include "proxy/resuming.h"
 #include "proxy/worker.h"
@@ -161,10 +162,13 @@ static const struct step *finish_renamed(struct request *r, struct str body, str
 static struct str in_our_words(struct request *r, struct str body)
 {
 	struct buf out;
-	if (!r->cloud)
+	if (!r->cloud && !(r->native && r->native->spoken))
 		return body;
-	buf_init(&out, 2 * body.len + 4096);
-	if (cloud_whole(request_attempt(r)->place->target->cloud, body, &out) && !out.over)
+	buf_init(&out, 8 * body.len + 4096);
+	if (!r->cloud) {
+		if (ollama_chat_whole(&r->native->about, body, &out))
+			body = arena_dup(&r->arena, buf_str(&out));
+	} else if (cloud_whole(request_attempt(r)->place->target->cloud, body, &out) && !out.over)
 		body = arena_dup(&r->arena, buf_str(&out));
 	buf_release(&out);
 	return body;
@@ -173,7 +177,7 @@ static struct str in_our_words(struct request *r, struct str body)
 static const struct step *finish_whole(struct request *r, char *data, size_t len)
 {
 	struct str model, said = in_our_words(r, str_of(data, len));
-	bool error = false;
+	bool error = false, foreign = r->native && r->native->spoken && said.ptr == data;
 	data = (char *)said.ptr;
 	len = said.len;
 	if (!tap_whole(str_of(data, len), &r->usage, &model, &error))
@@ -186,6 +190,10 @@ static const struct step *finish_whole(struct request *r, char *data, size_t len
 		}
 		return STEP_FAIL;
 	}
+	if (foreign)
+		return answer_invalid(r, "answered with something else than a chat");
+	if (native_was_cut(r))
+		return native_too_long(r);
 	if (r->rename && model.ptr)
 		return finish_renamed(r, str_of(data, len), model);
 	return relay_finish(r, data, len, false, (int64_t)len);

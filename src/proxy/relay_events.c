@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "http/sse.h"
 #include "proxy/judge.h"
+#include "proxy/native.h"
 #include "proxy/resuming.h"
 #include "proxy/worker.h"
 
@@ -23,6 +24,7 @@ struct batch {
 	bool roomy;
 	bool copies;     /* all of them go into `renamed` */
 	bool broken;     /* the target has gone wrong; what follows is of no use */
+	bool cut;        /* the prompt was cut: the answer is none */
 	struct buf renamed;
 };
 
@@ -30,6 +32,8 @@ static void first_event(struct request *r)
 {
 	r->first_us = clock_mono_us();
 	histogram_add(&request_series(r)->first_token, r->first_us - r->sent_us);
+	target_first_token(request_attempt(r)->place->target->state, r->worker->queue,
+			   r->first_us - r->sent_us - (r->sent_us == r->began_us ? r->claim_us + r->queue_us : 0), request_attempt(r)->others, r->first_us);
 	pace_first(&request_attempt(r)->place->learned->pace, r->first_us - r->sent_us, r->input_guess, request_attempt(r)->others);
 }
 
@@ -74,6 +78,35 @@ static void take_cloud_event(struct request *r, struct batch *b, struct str even
 	buf_release(&out);
 }
 
+static void put_event(struct request *r, struct batch *b, struct str event)
+{
+	if (b->copies)
+		keep_renamed(r, b, event);
+	else
+		keep(b, event);
+}
+
+/* The end of an answer whose prompt may have been cut goes out once its usage says that it was not. True: it is held. */
+static bool hold_finish(struct request *r, struct batch *b, struct str event, unsigned marks)
+{
+	if (!r->native)
+		return false;
+	if (marks & TAP_FINISH && !(marks & TAP_USAGE)) {
+		r->native->finish = arena_dup(&r->arena, event);
+		return true;
+	}
+	if (marks & TAP_USAGE && native_was_cut(r)) {
+		b->cut = true;
+		return true;
+	}
+	if (marks & (TAP_USAGE | TAP_DONE) && r->native->finish.len) {
+		b->copies = true; /* what is held does not stand beside the rest */
+		put_event(r, b, r->native->finish);
+		r->native->finish = STR_NONE;
+	}
+	return false;
+}
+
 static void pass_event(struct request *r, struct batch *b, struct str event)
 {
 	unsigned marks = tap_event(event, &r->usage);
@@ -86,12 +119,9 @@ static void pass_event(struct request *r, struct batch *b, struct str event)
 	r->saw_finish |= (marks & TAP_FINISH) != 0;
 	r->saw_done |= (marks & TAP_DONE) != 0;
 	r->saw_error |= (marks & TAP_ERROR) != 0;
-	if (r->hide_usage && marks & TAP_ONLY_USAGE)
+	if (hold_finish(r, b, event, marks) || (r->hide_usage && marks & TAP_ONLY_USAGE))
 		return;
-	if (b->copies)
-		keep_renamed(r, b, event);
-	else
-		keep(b, event);
+	put_event(r, b, event);
 }
 
 /* An event of a stream that may go on elsewhere, or does. */
@@ -129,7 +159,7 @@ static void take_event(struct request *r, struct batch *b, struct str event)
 
 static void take_events(struct request *r, struct batch *b)
 {
-	while (b->at < b->len && !r->saw_done && !b->broken) {
+	while (b->at < b->len && !r->saw_done && !b->broken && !b->cut) {
 		struct str rest = str_of(b->bytes + b->at, b->len - b->at);
 		size_t n = sse_event_length(rest);
 		if (n == 0)
@@ -153,7 +183,7 @@ static void choose_output(struct batch *b)
 static void take_unfinished(struct request *r, struct batch *b)
 {
 	struct str rest = str_of(b->bytes + b->at, b->len - b->at);
-	if (rest.len == 0 || r->saw_done || b->broken)
+	if (rest.len == 0 || r->saw_done || b->broken || b->cut)
 		return;
 	b->at = b->len;
 	if (r->resume && !resume_whole(rest))
@@ -234,7 +264,7 @@ static bool error_first(const struct request *r)
 
 static void open_batch(struct request *r, struct batch *b)
 {
-	bool copies = r->rename || resuming_continues(r);
+	bool copies = r->rename || r->native || resuming_continues(r);
 	*b = (struct batch){.bytes = r->data, .len = r->data_len, .out = r->data, .roomy = true, .copies = copies};
 	if (r->hold.len > 0) {
 		buf_add(&r->hold, r->data, r->data_len);
@@ -254,6 +284,10 @@ static const struct step *relay_batch(struct request *r, struct batch *b)
 	if (!last && !r->saw_done)
 		let_long_pass(r, b);
 	choose_output(b);
+	if (b->cut) {
+		relay_write(r, b->out, b->out_len, b->roomy, -1);
+		return native_too_long(r);
+	}
 	if (b->broken) {
 		relay_write(r, b->out, b->out_len, b->roomy, -1);
 		return end_broken(r, ERROR_UPSTREAM_ERROR, r->resume->why);
@@ -265,9 +299,33 @@ static const struct step *relay_batch(struct request *r, struct batch *b)
 	return STEP_WAIT;
 }
 
+/* Ollama's lines become events; half a line is held. */
+static const struct step *relay_lines(struct request *r)
+{
+	struct buf events;
+	struct batch b;
+	buf_init(&events, 8 * EVENT_MAX);
+	buf_add(&r->hold, r->data, r->data_len);
+	r->data_len = 0;
+	buf_drop(&r->hold, ollama_chat_lines(&r->native->about, &r->native->stream, buf_str(&r->hold), r->data_last || r->ended, &r->arena, &events));
+	const struct failure *f = &r->native->stream.failure;
+	if (f->error == ERROR_CONTEXT_LENGTH_EXCEEDED && !r->committed) {
+		buf_release(&events);
+		request_fail(r, f->error, f->message);
+		return native_too_long(r);
+	}
+	b = (struct batch){.bytes = events.ptr, .len = events.len, .out = events.ptr, .copies = true};
+	const struct step *next = r->hold.over || events.over ? end_broken(r, ERROR_UPSTREAM_INVALID, "sent a line larger than 1 MiB") : relay_batch(r, &b);
+	buf_release(&b.renamed);
+	buf_release(&events);
+	return next;
+}
+
 const struct step *relay_events(struct request *r)
 {
 	struct batch b;
+	if (r->native && r->native->spoken)
+		return relay_lines(r);
 	if (r->data_len == 0)
 		r->data = r->hold.ptr; /* only the end has come */
 	open_batch(r, &b);

@@ -10,9 +10,20 @@
 #include "proxy/relay_events.h"
 #include "proxy/worker.h"
 
+/* Engines whose events are known to have a token at least: else nobody could say what is left of a cap. */
+static bool is_known(const struct catalog_target *t)
+{
+	return t->cloud == CLOUD_NONE && resume_engine(t->kind);
+}
+
 void resuming_begin(struct request *r)
 {
-	if (r->resume || r->attempt_count > 1 || r->op->op != OP_CHAT || !r->facts.stream || r->model->place_count < 2 || !resume_allowed(r->conn->body))
+	bool known = is_known(request_attempt(r)->place->target);
+	if (r->resume && !r->resume->begun && !known) { /* the attempt before this one gave nothing */
+		resume_release(r->resume);
+		r->resume = NULL;
+	}
+	if (r->resume || !known || r->op->op != OP_CHAT || !r->facts.stream || r->model->place_count < 2 || !resume_allowed(r->conn->body))
 		return;
 	r->resume = arena_zero(&r->arena, sizeof(*r->resume));
 	resume_init(r->resume, &r->arena);

@@ -10,7 +10,7 @@
 #include "dialect/resume.h"
 #include "proxy/request.h"
 
-/* For SEND: the model has `resume`; makes r->resume if the answer could be continued. */
+/* For SEND, of a model that has `resume`: makes r->resume if the answer of this attempt could be continued. */
 void resuming_begin(struct request *r);
 /* The present answer cannot be continued any more and is none that continues another: it goes on as if the model did not have `resume`. */
 void resuming_stop(struct request *r);

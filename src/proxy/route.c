@@ -42,8 +42,7 @@ static struct plan_ask plan_ask_of(const struct request *r)
 	};
 	for (uint32_t i = 0; i < r->attempt_count; i++)
 		ask.tried[ask.tried_count++] = r->attempts[i].place->target;
-	if (resuming_continues(r))
-		ask.continues = r->attempts[r->attempt_count - 1].place;
+	ask.continues = resuming_continues(r);
 	return ask;
 }
 

@@ -158,9 +158,35 @@ static void measure_free(void)
 	report("charge", charged, ROUNDS);
 }
 
+/* Which engine has the beginning of a prompt of 4 KiB: hashing, looking, noting. */
+static void measure_prefix(void)
+{
+	static char prompt[4096];
+	static double times[ROUNDS];
+	struct prefixes *p = prefixes_new(0);
+	struct prefix_look seen[TARGETS];
+	uint32_t targets[TARGETS];
+	uint64_t hashes[PREFIX_BLOCKS];
+	for (uint32_t i = 0; i < TARGETS; i++)
+		targets[i] = i;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		double begun = now_ns();
+		for (uint32_t i = 0; i < BATCH; i++) {
+			prompt[1024] = (char)(i % 50);
+			uint32_t count = prefix_hashes(prompt, sizeof(prompt), 1, hashes);
+			prefixes_look(p, hashes, count, targets, TARGETS, seen);
+			prefixes_note(p, hashes, count, i % TARGETS);
+		}
+		times[round] = (now_ns() - begun) / BATCH;
+	}
+	report("prefix", times, ROUNDS);
+	prefixes_free(p);
+}
+
 int main(void)
 {
 	measure_free();
+	measure_prefix();
 	measure_line(1);
 	measure_line(100);
 	measure_line(10000);

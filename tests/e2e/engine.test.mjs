@@ -2,8 +2,10 @@
 // VALET_ENGINE is its address; `./dev test engine` starts one.
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import path from 'node:path';
 import { test } from 'node:test';
-import { OpenAI, collect, start, until, user } from './harness.mjs';
+import { OpenAI, collect, freePort, root, start, until, user } from './harness.mjs';
 
 const engine = process.env.VALET_ENGINE;
 if (!engine) throw new Error('VALET_ENGINE is not set; run ./dev test engine');
@@ -73,4 +75,34 @@ test('more requests than the engine has slots are all served', async () => {
   const answers = await Promise.all(Array.from({ length: 8 }, (_, i) =>
     client.chat.completions.create({ model, messages: user(`Say the number ${i}.`), max_tokens: 8 })));
   assert.ok(answers.every((a) => a.choices[0].message.content.length > 0));
+});
+
+test('kill -9 of an engine in the middle of a stream, with resume: another one goes on, and the text is the one that it would have been', { timeout: 120000 }, async () => {
+  const port = await freePort();
+  const dies = spawn(path.join(root, 'dev'), ['engine', '--port', String(port)], { detached: true, stdio: 'ignore' }); // a group of its own: all of it dies
+  process.on('exit', () => { try { process.kill(-dies.pid, 'SIGKILL'); } catch { /* is gone */ } });
+  await until('the second engine is ready', async () => (await fetch(`http://127.0.0.1:${port}/health`)).status === 200, 60000);
+  const pair = await start({
+    targets: [{ name: 'stays', kind: 'llamacpp', url: `http://${engine}/v1` }, { name: 'dies', kind: 'llamacpp', url: `http://127.0.0.1:${port}/v1` }],
+    config: { workers: 1, routing: { strategy: 'round_robin' }, models: [{ name: model, resume: true }] },
+  });
+  const ask = { model, messages: user('Repeat the numbers 1, 2, 3, 4, 5 and go on up to 100.'), max_tokens: 160, temperature: 0, seed: 1, cache_prompt: false, stream: true, stream_options: { include_usage: true } };
+  const whole = await collect(await pair.client().chat.completions.create(ask));
+  for (let killed = false; !killed;) {
+    const { data: stream, response } = await pair.client().chat.completions.create(ask).withResponse();
+    const chunks = [];
+    for await (const chunk of stream) {
+      chunks.push(chunk);
+      if (chunks.length < 40 || killed || response.headers.get('x-valet-target') !== 'dies') continue;
+      killed = true;
+      process.kill(-dies.pid, 'SIGKILL');
+    }
+    const text = chunks.map((c) => c.choices[0]?.delta?.content ?? '').join('');
+    assert.equal(text, whole.text);
+    assert.equal(new Set(chunks.map((c) => c.id)).size, 1);
+    assert.deepEqual(chunks.map((c) => c.choices[0]?.finish_reason).filter(Boolean), ['length']);
+    const { prompt_tokens: prompt, completion_tokens: made } = chunks.at(-1).usage;
+    assert.ok(Math.abs(made - 160) <= 2 && Math.abs(prompt - whole.last.usage.prompt_tokens) <= 2, `${prompt} in, ${made} out`); // words are cut in tokens anew
+  }
+  assert.equal(await pair.metric('valet_streams_resumed_total', 'target="stays"'), 1);
 });

@@ -2,13 +2,14 @@
 // one that it would have got; what cannot be continued ends with a typed error event as before.
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import { test } from 'node:test';
 import { OpenAI, bearer, collect, slow, start, until, user } from './harness.mjs';
 
 const times = { first_byte: '5s', idle: '1s', total: '60s' };
 const pair = (dialect, more = {}) => start({
   targets: [{ name: 'a', sim: { dialect, rate: 2000 } }, { name: 'b', sim: { dialect, rate: 2000 } }],
-  config: { timeouts: times, routing: { breaker: 'off', strategy: 'round_robin' }, models: [{ name: 'm', resume: true }], ...more },
+  config: { timeouts: times, workers: 1, routing: { breaker: 'off', strategy: 'round_robin' }, models: [{ name: 'm', resume: true }], ...more },
 });
 const valet = await pair('vllm');
 const kinds = { vllm: valet, sglang: await pair('sglang'), llamacpp: await pair('llamacpp'), ollama: await pair('ollama') };
@@ -119,7 +120,7 @@ test('the SDK\'s own helper reads the joined stream', async () => {
 test('it can break more than once, as often as there are other targets', async () => {
   const three = await start({
     targets: ['a', 'b', 'c'].map((name) => ({ name, sim: { dialect: 'vllm', rate: 2000 } })),
-    config: { timeouts: times, routing: { breaker: 'off', strategy: 'round_robin' }, auth: 'off', models: [{ name: 'm', resume: true }] },
+    config: { timeouts: times, workers: 1, routing: { breaker: 'off', strategy: 'round_robin' }, models: [{ name: 'm', resume: true }] },
   });
   const whole = await unbroken(three, { stream_options: { include_usage: true } });
   for (const sim of three.sims.slice(0, 2)) await sim.faults([{ fault: 'reset-after=6' }]);
@@ -144,7 +145,68 @@ test('its record stands in the books once, with what the client was told', async
   assert.match(kept.log, /key=one .*by=counted.* attempts=2 resumed=1/);
 });
 
-test('tool calls, thoughts, probabilities, several choices, grammars: a typed error event as ever', async () => {
+// An engine as scripted: it lists a model, and does with chats what it is told.
+async function scripted(chat) {
+  const server = http.createServer((request, response) => {
+    let text = '';
+    request.on('data', (data) => { text += data; }).on('end', () => {
+      if (request.url === '/v1/models') response.setHeader('content-type', 'application/json').end(JSON.stringify({ object: 'list', data: [{ id: 'm', object: 'model', owned_by: 'vllm', max_model_len: 4096 }] }));
+      else if (request.method === 'POST') chat(JSON.parse(text), response.setHeader('content-type', 'text/event-stream'));
+      else response.writeHead(404).end();
+    });
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  server.unref();
+  return `http://127.0.0.1:${server.address().port}/v1`;
+}
+const event = (delta, more = {}) => `data: ${JSON.stringify({ id: 'x', object: 'chat.completion.chunk', created: 1, model: 'm', choices: [{ index: 0, delta, finish_reason: null, ...more }] })}\n\n`;
+
+test('an answer that shows its thinking is not continued, and none that thinks anew is taken for the rest', async () => {
+  const asked = [];
+  const breaks = (...deltas) => (body, response) => {
+    asked.push(body);
+    for (const delta of deltas) response.write(event(delta));
+    setTimeout(() => response.destroy(), 20);
+  };
+  const run = async (...chats) => {
+    const targets = [];
+    for (const chat of chats) targets.push({ name: `s${targets.length}`, kind: 'vllm', url: await scripted(chat) });
+    const v = await start({ targets, config: { workers: 1, routing: { breaker: 'off', strategy: 'round_robin' }, models: [{ name: 'm', resume: true }] } });
+    const answers = [];
+    for (let i = 0; i < 2; i++) answers.push(await bytes(v));
+    return answers;
+  };
+  for (const answer of await run(breaks({ role: 'assistant', reasoning: 'hm' }, { content: 'a' }), breaks({ role: 'assistant', reasoning_content: 'hm' }))) assertBroken(answer, 'upstream_disconnect');
+  assert.equal(asked.length, 2);
+  const thinks = (body, response) => response.end(event(body.continue_final_message ? { reasoning: 'Let me see.' } : { content: 'whole' }, {}) + event({}, { finish_reason: 'stop' }) + 'data: [DONE]\n\n');
+  const [one, other] = (await run(breaks({ role: 'assistant', content: 'a' }), thinks)).sort((a, b) => b.cut - a.cut);
+  assertBroken(one, 'upstream_error');
+  assert.match(one.text, /thinks anew/);
+  assert.ok(!other.cut);
+  assert.deepEqual(asked.at(-1).messages, ask().messages);
+});
+
+test('half an event never reaches the client, however long it is; white space is neither lost nor said twice', async () => {
+  const long = 'é\\"\n'.repeat(20000);
+  const speak = (body, response) => {
+    const said = body.continue_final_message ? body.messages.at(-1).content : '';
+    const rest = `One. \n${long}`.slice(said.length); // what it was given has lost the white space at its end
+    if (said) return response.end(event({ role: 'assistant', content: '' }) + event({ content: rest }) + event({}, { finish_reason: 'stop' }) + 'data: [DONE]\n\n');
+    response.write(event({ role: 'assistant', content: '' }) + event({ content: 'One. \n' }));
+    response.write(event({ content: long }).slice(0, 50000));
+    return setTimeout(() => response.destroy(), 50);
+  };
+  const v = await start({
+    targets: [{ name: 'a', kind: 'vllm', url: await scripted(speak) }, { name: 'b', kind: 'vllm', url: await scripted(speak) }],
+    config: { routing: { breaker: 'off' }, models: [{ name: 'm', resume: true }] },
+  });
+  const { cut, events } = await bytes(v);
+  assert.ok(!cut);
+  const chunks = events.slice(0, -1).map((text) => JSON.parse(text));
+  assert.equal(chunks.map((c) => c.choices[0].delta.content ?? '').join(''), `One. \n${long}`);
+});
+
+test('tool calls, probabilities, several choices, grammars: a typed error event as ever', async () => {
   await calm(valet);
   const before = await resumed(valet);
   for (const sim of valet.sims) await sim.faults([{ fault: 'reset-after=3' }]);
@@ -158,9 +220,9 @@ test('tool calls, thoughts, probabilities, several choices, grammars: a typed er
 });
 
 test('no other target that could continue: a typed error event', async () => {
-  const odd = await start({ // one that is not known to continue, and one that has another model
-    targets: [{ name: 'a', sim: { dialect: 'vllm', models: ['m'] } }, { name: 'b', sim: { dialect: 'openai', models: ['m'] } }, { name: 'c', sim: { dialect: 'vllm', models: ['other'] } }],
-    config: { routing: { breaker: 'off', strategy: 'round_robin' }, models: [{ name: 'm', resume: true, targets: ['a', 'b', { target: 'c', model: 'other' }] }] },
+  const odd = await start({ // two that are not known to continue
+    targets: [{ name: 'a', sim: { dialect: 'vllm', models: ['m'] } }, { name: 'b', sim: { dialect: 'openai', models: ['m'] } }, { name: 'c', sim: { dialect: 'lmstudio', models: ['m'] } }],
+    config: { workers: 1, routing: { breaker: 'off', strategy: 'round_robin' }, models: [{ name: 'm', resume: true, targets: ['a', 'b', 'c'] }] },
   });
   const one = await start({ targets: [{ sim: { dialect: 'vllm' } }], config: { routing: { breaker: 'off' }, models: [{ name: 'm', resume: true }] } });
   for (const v of [one, odd]) {
@@ -172,6 +234,17 @@ test('no other target that could continue: a typed error event', async () => {
     assert.equal(broken.length, v === one ? 6 : 2);
     assert.equal(await resumed(v), 0);
   }
+});
+
+test('the engines may call the model differently', async () => {
+  const two = await start({
+    targets: [{ name: 'a', sim: { dialect: 'vllm', models: ['org/m'] } }, { name: 'b', sim: { dialect: 'llamacpp', models: ['m.gguf'] } }],
+    config: { workers: 1, routing: { breaker: 'off', strategy: 'round_robin' },
+      models: [{ name: 'm', resume: true, targets: [{ target: 'a', model: 'org/m' }, { target: 'b', model: 'm.gguf' }] }] },
+  });
+  await two.sims[0].faults([{ fault: 'cut-after=5' }]);
+  for (let i = 0; i < 4; i++) assert.equal((await bytes(two)).cut, false);
+  assert.equal(await resumed(two), 2);
 });
 
 test('a target that refuses to continue: the error says so, and is not the client\'s', async () => {
@@ -201,15 +274,41 @@ test('the other target is full: the stream waits for a place there, with comment
   assert.ok(!(await busy).cut);
 });
 
+test('an engine that dies while the client has got comments alone: another one answers', async () => {
+  const early = await start({
+    targets: [{ name: 'a', sim: { dialect: 'vllm', ttft: 1000 * slow } }, { name: 'b', sim: { dialect: 'vllm', ttft: 10 } }],
+    config: { timeouts: { ...times, idle: '20s', heartbeat: '50ms' }, workers: 1, routing: { breaker: 'off', strategy: 'round_robin' }, models: [{ name: 'm', resume: true }] },
+  });
+  for (let died = false; !died;) { // until it begins at the first
+    const answering = bytes(early);
+    died = await until('one is busy', async () => { for (const [i, sim] of early.sims.entries()) if ((await sim.stats()).calls) return [i]; }).then(([i]) => i === 0);
+    if (died) {
+      await until('it has got a comment', async () => (await early.json('live')).data.some((row) => row.status === 200));
+      early.sims[0].program.expectedEnd = true;
+      early.sims[0].program.signal('SIGKILL');
+    }
+    const { text, cut, events } = await answering;
+    assert.ok(!cut && events.at(-1) === '[DONE]', text);
+    assert.equal(events.slice(0, -1).filter((e) => JSON.parse(e).choices[0].delta.role).length, 1);
+    if (died) assert.match(text, /^: keep-alive/);
+    if (!died) await fetch(early.sims[1].url + '/sim/reset', { method: 'POST' });
+  }
+  await early.sims[0].program.ended;
+  await early.sims[0].restart();
+});
+
 test('a client that leaves while its stream waits to go on gives everything back', async () => {
   await calm(valet);
   await valet.sims[0].faults([{ fault: 'reset-after=10' }]);
-  await valet.sims[1].faults([{ fault: 'reset-after=10', count: 0 }, { fault: 'slow-head=3000' }]);
-  const control = new AbortController();
-  const stream = await valet.client().chat.completions.create(ask(), { headers: words, signal: control.signal });
-  await until('it waits', async () => (await valet.json('live')).data.some((row) => row.attempts === 2 && row.step === 'HEAD') || control.signal.aborted, 3000).catch(() => {});
-  control.abort();
-  await collect(stream).catch(() => {});
+  await valet.sims[1].faults([{ fault: `slow-head=${1000 * slow}` }]);
+  for (let waited = false; !waited;) { // until it begins at the first
+    const control = new AbortController();
+    const { data: stream, response } = await valet.client().chat.completions.create(ask(), { headers: words, signal: control.signal }).withResponse();
+    waited = response.headers.get('x-valet-target') === 'a';
+    if (waited) await until('it waits', async () => (await valet.json('live')).data.some((row) => row.attempts === 2 && row.step === 'HEAD'));
+    control.abort();
+    await collect(stream).catch(() => {});
+  }
   await calm(valet);
   await until('nothing runs', async () => (await valet.json('live')).data.length === 0 && (await Promise.all(valet.sims.map((s) => s.stats()))).every((s) => s.active === 0));
   assert.equal(await valet.metric('valet_streams', 'model="m"'), 0);

@@ -99,6 +99,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			.status = data[0] & 0x80 ? 503 : 200, .server = body, .body = body};
 	for (int kind = 0; kind < ENGINE_KINDS; kind++)
 		read_load((enum engine_kind)kind, &e);
+	uint32_t running, waiting;
+	engine_get_load_read(body, &running, &waiting);
+	assert(running <= ENGINE_COUNT_MAX && waiting <= ENGINE_COUNT_MAX);
 	engine_recognise(&e);
 	engine_guess(&e);
 	struct str version = engine_version(&e);

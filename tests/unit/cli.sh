@@ -134,8 +134,32 @@ expect 2 usage --json --csv
 expect 2 live stop
 complains 'valet live lists the ids'
 expect 2 live go
+expect 2 live $'go\e[2J'
+case $err in *$'\e'*) fail 'a control character reaches the terminal' ;; esac
+expect 2 usage --by $'moon\e[2J'
+case $err in *$'\e'*) fail 'a control character reaches the terminal' ;; esac
+expect 2 check -c one two
+complains 'expected one file'
+long="$(head -c 30000 /dev/zero | tr '\0' x)"
+for question in 'explain --model' 'usage --key' 'target show' 'live stop' 'key show'; do
+	# shellcheck disable=SC2086 # words
+	"$valet" $question "$long" >.out 2>.err
+	[ $? -eq 2 ] || fail "valet $question with a name of 30000 letters does not exit with 2"
+	grep -q 'too long' .err || fail "valet $question does not say that the name is too long"
+done
 expect 1 recover --state missing
-complains 'expected a state folder'
+complains 'missing: No such file or directory; expected a state folder'
+: >a-file
+expect 1 recover --state a-file
+complains 'a-file: Not a directory; expected a state folder'
+mkdir closed
+ln -s nowhere closed/lock
+for look in 'recover --check' recover live 'key list' 'target list'; do
+	# shellcheck disable=SC2086
+	expect 1 $look --state closed # which cannot be told: neither whole nor unused
+	complains 'cannot look into the state folder closed: '
+	quiet
+done
 [ ! -e state ] || fail 'a wrong command line made a state folder'
 
 # ---- check ----

@@ -193,6 +193,33 @@ static void test_targets(void **state)
 	catalog_unref(c);
 }
 
+/* What fits at Ollama is what its window may be raised to; what it has now is told apart. */
+static void test_windows(void **state)
+{
+	configure("targets: [{name: o, url: 'http://o:11434', kind: ollama, num_ctx_max: 32768}, {name: v, url: 'http://v:8000', kind: vllm, num_ctx_max: 32768}]\n");
+	struct engine_models *models = models_of("a=4096 b=16384 c=8192 d");
+	static const int64_t most[] = {131072, 16384, 8192, 0};
+	for (uint32_t i = 0; i < 4; i++)
+		models->list[i].context_max = most[i];
+	models->list[2].context_guessed = true;
+	engine("o", ENGINE_OLLAMA, "")->models = models;
+	engine("v", ENGINE_VLLM, "e=4096");
+	struct catalog *c = build();
+	static const struct {
+		const char *name;
+		int64_t context, window;
+	} want[] = {{"a", 32768, 4096}, {"b", 16384, 16384}, {"c", 8192, 0}, {"d", 32768, 0}, {"e", 4096, 4096}};
+	for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++) {
+		const struct catalog_model *m = catalog_model(c, str_from(want[i].name));
+		assert_int_equal(m->context, want[i].context);
+		assert_int_equal(m->places[0].context, want[i].context);
+		assert_int_equal(m->places[0].window, want[i].window);
+		assert_int_equal(m->places[0].context_max, i < 4 ? most[i] : 0);
+	}
+	assert_true(c->targets[0].num_ctx_max == 32768 && c->targets[1].num_ctx_max == 0);
+	catalog_unref(c);
+}
+
 /* What the engines told last lives on in the catalog, whatever becomes of their lists. */
 static void test_owns_its_texts(void **state)
 {
@@ -460,6 +487,7 @@ int main(void)
 		T(test_nothing),
 		T(test_union),
 		T(test_targets),
+		T(test_windows),
 		T(test_owns_its_texts),
 		T(test_include_exclude_rename),
 		T(test_configured_targets),

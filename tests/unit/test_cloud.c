@@ -117,6 +117,7 @@ static const struct member_case member_cases[] = {
 	{"\"stream\":true", EACH, 0, 0, NULL},
 	{"\"response_format\":{ \"type\" : \"json_object\" }", EACH, 0, 0, NULL},
 	{"\"tool_choice\":\"required\"", EACH, 0, 0, NULL},
+	{"\"stream_options\":null", EACH & ~(M | V), M | V, 0, NULL},
 	{"\"parallel_tool_calls\":false", EACH, 0, 0, NULL},
 	{"\"max_completion_tokens\":5", O | G | C, 0, 0, "\"max_tokens\":5"},
 	{"\"max_tokens\":5", M | R | T | D | V | C, 0, 0, "\"max_completion_tokens\":5"},
@@ -588,6 +589,10 @@ static void test_errors_in_streams(void **state)
 	const char *broken =
 		"data: {\"error\":{\"message\":\"the cloud broke off its answer\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_error\"}}\n\n";
 	expect_error(CLOUD_MISTRAL, "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"error\"}]}\n\n", ERROR_UPSTREAM_ERROR, broken);
+	expect_error(CLOUD_MISTRAL, "data: {\"object\":\"error\",\"message\":\"Service unavailable.\",\"type\":\"invalid_request_error\",\"param\":null,"
+		     "\"code\":null}\n\n",
+		     ERROR_UPSTREAM_ERROR,
+		     "data: {\"error\":{\"message\":\"Service unavailable.\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_error\"}}\n\n");
 	expect_error(CLOUD_DEEPSEEK, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"insufficient_system_resource\"}]}\n\n", ERROR_UPSTREAM_ERROR,
 		     broken);
 	expect_error(CLOUD_GROQ, "data: {\"x_groq\":{\"id\":\"r\",\"error\":\"over capacity\"},\"choices\":[]}\n\n", ERROR_UPSTREAM_ERROR,
@@ -628,6 +633,9 @@ static void test_whole(void **state)
 	expect_whole(CLOUD_MISTRAL, "{\"choices\":[{\"finish_reason\":\"error\"}]}", "{\"error\":{\"code\":502,\"message\":\"the cloud broke off its answer\"}}");
 	expect_whole(CLOUD_DEEPSEEK, "{\"choices\":[{\"finish_reason\":\"insufficient_system_resource\"}]}",
 		     "{\"error\":{\"code\":502,\"message\":\"the cloud broke off its answer\"}}");
+	expect_whole(CLOUD_MISTRAL, "{\"object\":\"error\",\"message\":{\"detail\":[{\"msg\":\"no\"}]}}",
+		     "{\"error\":{\"object\":\"error\",\"message\":{\"detail\":[{\"msg\":\"no\"}]}}}");
+	expect_whole(CLOUD_TOGETHER, "{\"object\":\"error\",\"message\":\"x\"}", NULL);
 	expect_whole(CLOUD_GEMINI, "[{\"error\":{\"code\":503,\"message\":\"x\"}}]", "{\"error\":{\"code\":503,\"message\":\"x\"}}");
 	for (int c = CLOUD_NONE; c < CLOUD_COUNT; c++) {
 		expect_whole((enum cloud)c, "{\"choices\":[{\"message\":{\"content\":\"\\\"error\\\"\"},\"finish_reason\":\"stop\"}]}", NULL);

@@ -255,8 +255,10 @@ static void test_list_ollama(void **state)
 	engine_models_finish(&models);
 	assert_int_equal(m->context, 4096); /* loaded: what it has now counts */
 	assert_int_equal(m->context_max, 40960);
+	assert_false(m->context_guessed);
 	m = engine_models_find(&models, STR("nomic-embed-text:latest"));
 	assert_int_equal(m->context, 2048);
+	assert_true(m->context_guessed); /* it may be loaded with less than it was made for */
 	assert_int_equal(m->created, 1764547199);
 }
 
@@ -274,6 +276,15 @@ static void test_ollama_keeps(void **state)
 	assert_true(engine_models_same(&old, &new));
 	assert_true(engine_models_find(&new, STR("qwen3:8b"))->shown);
 	assert_false(engine_models_find(&new, STR("nomic-embed-text:latest"))->shown);
+	/* a guess is made anew, not kept */
+	m = engine_models_find(&old, STR("qwen3:8b"));
+	m->context = 40960;
+	m->context_guessed = true;
+	new = parsed(ENGINE_OLLAMA, recorded("ollama_tags.json"));
+	engine_models_keep(&new, &old);
+	assert_int_equal(engine_models_find(&new, STR("qwen3:8b"))->context, 0);
+	engine_models_finish(&new);
+	assert_true(engine_models_find(&new, STR("qwen3:8b"))->context_guessed);
 	/* another model by the same name: asked anew */
 	new = parsed(ENGINE_OLLAMA, STR("{\"models\":[{\"name\":\"qwen3:8b\",\"modified_at\":"
 					"\"2026-02-02T03:04:05Z\"}]}"));
@@ -443,6 +454,35 @@ static void test_load_vllm(void **state)
 	load = load_of(ENGINE_SGLANG, &e);
 	expect_nothing(&load);
 	load = load_of(ENGINE_OPENAI, &e);
+	expect_nothing(&load);
+}
+
+static void test_load_sglang(void **state)
+{
+	static const char *const wrong[] = {"", "{}", "[]", "[5]", "[{}]", "{\"num_reqs\":4,\"num_waiting_reqs\":1}", "[{\"num_reqs\":4}]", "[{\"num_reqs\":1,\"num_waiting_reqs\":2}]",
+					    "[{\"num_reqs\":4,\"num_waiting_reqs\":-1}]", "[{\"num_reqs\":\"4\",\"num_waiting_reqs\":1}]", "[{\"num_reqs\":4,\"num_waiting_reqs\":1.5}]",
+					    "[{\"num_reqs\":1000000001,\"num_waiting_reqs\":0}]", "[{\"num_reqs\":4,\"num_waiting_reqs\":1},7]",
+					    "[{\"num_reqs\":4,\"num_waiting_reqs\":1}", "{\"\":[{\"num_reqs\":4}]}"};
+	struct engine_evidence e = {0};
+	assert_true(engine_routine(ENGINE_SGLANG) & ASK_BIT(ASK_GET_LOAD));
+	assert_false((engine_confirming(ENGINE_NONE) | engine_routine(ENGINE_VLLM)) & ASK_BIT(ASK_GET_LOAD));
+	e.answers[ASK_GET_LOAD] = good(recorded("sglang_get_load.json"));
+	struct engine_load load = load_of(ENGINE_SGLANG, &e);
+	assert_true(load.counted && load.running == 11 && load.waiting == 5); /* of two parts */
+	assert_true(load.places == 0 && !load.loaded_known);
+	e.answers[ASK_GET_LOAD] = good(STR("[{\"num_waiting_reqs\":0,\"num_reqs\":0}]"));
+	load = load_of(ENGINE_SGLANG, &e);
+	assert_true(load.counted && load.running + load.waiting == 0);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		e.answers[ASK_GET_LOAD] = good(str_from(wrong[i]));
+		load = load_of(ENGINE_SGLANG, &e);
+		expect_nothing(&load);
+	}
+	e.answers[ASK_GET_LOAD] = (struct engine_answer){.status = 404, .body = recorded("sglang_get_load.json")};
+	load = load_of(ENGINE_SGLANG, &e);
+	expect_nothing(&load);
+	e.answers[ASK_GET_LOAD] = good(recorded("sglang_get_load.json"));
+	load = load_of(ENGINE_VLLM, &e);
 	expect_nothing(&load);
 }
 
@@ -766,6 +806,7 @@ int main(void)
 		TEST(test_load_ollama),
 		TEST(test_load_lmstudio),
 		TEST(test_load_vllm),
+		TEST(test_load_sglang),
 		TEST(test_load_many),
 		TEST(test_places_are_numbers),
 		TEST(test_metrics_samples),

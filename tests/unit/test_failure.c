@@ -93,6 +93,16 @@ static void test_engines(void **state)
 		 NULL},
 		{400, "{\"error\":\"invalid options: foo\"}", ERROR_UPSTREAM_REFUSED_REQUEST, 400,
 		 "invalid options: foo", NULL, NULL},
+		/* and with llama.cpp's error as its text, by both doors */
+		{400,
+		 "{\"error\":\"{\\\"error\\\":{\\\"code\\\":400,\\\"message\\\":\\\"request (351 tokens) exceeds the available context size (256 tokens), try "
+		 "increasing it\\\",\\\"type\\\":\\\"exceed_context_size_error\\\",\\\"n_prompt_tokens\\\":351,\\\"n_ctx\\\":256}}\"}",
+		 ERROR_CONTEXT_LENGTH_EXCEEDED, 400, "request (351 tokens) exceeds the available context size (256 tokens), try increasing it", NULL, "messages"},
+		{400,
+		 "{\"error\":{\"message\":\"{\\\"error\\\":{\\\"code\\\":400,\\\"message\\\":\\\"no images\\\",\\\"type\\\":\\\"invalid_request_error\\\"}}\","
+		 "\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}",
+		 ERROR_UPSTREAM_REFUSED_REQUEST, 400, "no images", NULL, NULL},
+		{400, "{\"error\":\"{\\\"error\\\":\\\"{\\\\\\\"error\\\\\\\":1}\\\"}\"}", ERROR_UPSTREAM_REFUSED_REQUEST, 400, "{\"error\":1}", NULL, NULL},
 		/* SGLang: no wrapper */
 		{400,
 		 "{\"object\":\"error\",\"message\":\"n must be "

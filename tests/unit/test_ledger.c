@@ -551,6 +551,33 @@ static void test_process_death_charges_no_leases(void **state)
 	close_ledger(l);
 }
 
+/* The machine was started anew, lanes have new files, what stood in the old ones is dropped, and not every lane was written to since. */
+static void idle_after_reboot(void *user)
+{
+	struct journal_io first = {.boot = first_boot}, second = {.boot = second_boot};
+	struct ledger *l = open_with(4, &first);
+	assert_true(ledger_start(l));
+	for (unsigned i = 0; i < 4; i++)
+		request(l, i, i);
+	close_ledger(l);
+	l = open_with(4, &second);
+	assert_true(ledger_start(l));
+	add_lease(l, 1, STR_NONE, 0, PERIOD_DAY, 500);
+	request(l, 2, 9);
+	usleep(50000); /* a few syncs: the old files are gone */
+}
+
+static void test_idle_lanes_lose_nothing(void **state)
+{
+	struct journal_io io = {.boot = second_boot};
+	in_child(idle_after_reboot, NULL);
+	struct ledger *l = open_with(4, &io);
+	assert_int_equal(ledger_recovered(l)->state, JOURNAL_CRASHED);
+	assert_int_equal(ledger_recovered(l)->leases, 0);
+	assert_int_equal(total(ledger_store(l)).output, 5 * 20);
+	close_ledger(l);
+}
+
 /* After a power loss the recovery is killed; the next start must not take it for a mere death of the process. */
 static void test_power_loss_and_recovery_that_dies(void **state)
 {
@@ -764,7 +791,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_calls_see_what_was_settled), TEST(test_many_threads), TEST(test_leases_are_synced_when_woken), TEST(test_idle_costs_nothing),
 		TEST(test_second_process_is_refused), TEST(test_orphans), TEST(test_recovery_that_dies), TEST(test_power_loss),
-		TEST(test_process_death_charges_no_leases), TEST(test_power_loss_and_recovery_that_dies), TEST(test_locked_database),
+		TEST(test_process_death_charges_no_leases), TEST(test_idle_lanes_lose_nothing), TEST(test_power_loss_and_recovery_that_dies), TEST(test_locked_database),
 		TEST(test_broken_disk), TEST(test_killed_at_random),
 	};
 	buf_init(&why, 65536);

@@ -58,8 +58,10 @@ static const struct window_case window_cases[] = {
 	{0, 8192, 0, 20000, 8193, OLLAMA_NOWHERE},
 	{0, 0, 16384, 20000, 16385, OLLAMA_NOWHERE},
 	/* nothing is known and nothing may be raised */
-	{0, 131072, 0, 20000, 15000, 0},
-	{0, 0, 0, 1000000, 900000, 0},
+	{0, 131072, 0, 20000, 15000, OLLAMA_UNSURE},
+	{0, 0, 0, 1000000, 900000, OLLAMA_UNSURE},
+	{0, 0, 0, OLLAMA_SURE_WINDOW + 1, 0, OLLAMA_UNSURE},
+	{0, 0, 0, OLLAMA_SURE_WINDOW, 0, 0},
 	/* nonsense */
 	{-5, -1, -1, 100, 0, 0},
 	{4096, 131072, INT64_MAX, INT64_MAX, 0, 131072},
@@ -152,12 +154,84 @@ static void test_not_allowed(void **state)
 {
 	begin();
 	assert_int_equal(ollama_way(&raised, 4096, 131072, 0, 3000, 10, now_s), 0);
+	assert_int_equal(ollama_way(&raised, 0, 131072, 0, 7000, 10, now_s), OLLAMA_UNSURE);
 	assert_int_equal(ollama_way(&raised, 4096, 131072, 0, 7000, 10, now_s), 4096); /* not raised: only refused there where it does not fit */
 	assert_int_equal(raised.num_ctx, 0);
 	assert_int_equal(ollama_way(&raised, 4096, 131072, 0, 3000, 10, now_s), 0);
 	assert_int_equal(ollama_way(&raised, 4096, 131072, 0, 70000, 10000, now_s), OLLAMA_NOWHERE);
 	assert_int_equal(ollama_way(&raised, 4096, 131072, 32768, 70000, 40000, now_s), OLLAMA_NOWHERE);
 	assert_int_equal(raised.num_ctx, 0);
+}
+
+static uint64_t random_state = 88172645463325252u;
+
+static int64_t random_below(int64_t n)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return (int64_t)(random_state % (uint64_t)n);
+}
+
+/* Whatever the numbers: no window smaller than the known one, none beyond what is allowed, and none too small for what could have one. */
+static void test_bounds(void **state)
+{
+	for (int i = 0; i < 200000; i++) {
+		int64_t known = random_below(4) ? random_below(40000) : 0, max = random_below(4) ? random_below(200000) : 0;
+		int64_t allowed = random_below(3) ? random_below(100000) : 0, needed = 1 + random_below(200000), low = random_below(needed);
+		int64_t most = allowed && max && max < allowed ? max : allowed, n = ollama_num_ctx(known, max, allowed, needed, low);
+		most = most > known ? most : known;
+		assert_true(n >= OLLAMA_UNSURE);
+		assert_true(n <= most || n < 0 || most == 0);
+		assert_true(n <= 0 || n >= known);
+		assert_true(n <= 0 || n >= needed || n == most);
+		assert_true(n != 0 || needed <= (known ? known : OLLAMA_SURE_WINDOW));
+		assert_true(n != OLLAMA_NOWHERE || low > known);
+		assert_true(n != OLLAMA_UNSURE || (known == 0 && allowed == 0));
+	}
+}
+
+/* An engine that only Valet asks: what it has loaded, what Valet was last told of that, and how often it had to load. */
+struct engine {
+	int64_t plain, loaded, coming, told, used_s;
+	int loads;
+};
+
+static void pass_time(struct engine *e, int64_t seconds)
+{
+	now_s += seconds;
+	if (now_s - e->used_s > 300)
+		e->loaded = 0;
+	if (e->coming) /* a look at it takes its time */
+		e->told = e->coming;
+	e->coming = e->loaded && random_below(3) ? e->loaded : 0; /* what was told of a model stays known when it is unloaded */
+}
+
+static void serve(struct engine *e, int64_t needed)
+{
+	int64_t num_ctx = ollama_way(&raised, e->told, 131072, 65536, needed, needed / 3, now_s), window = num_ctx ? num_ctx : e->plain;
+	assert_true(num_ctx >= 0);
+	if (window < needed)
+		fail_msg("%lld tokens go into a window of %lld (told %lld, loaded %lld, at %lld s)", (long long)needed, (long long)window, (long long)e->told,
+			 (long long)e->loaded, (long long)now_s);
+	e->loads += e->loaded != window;
+	e->loaded = window;
+	e->used_s = now_s;
+}
+
+/* Days of requests, most of them short: none goes where it would be cut, and the model is not loaded anew with each change of length. */
+static void test_days(void **state)
+{
+	static const int64_t plains[] = {2048, 4096, 32768};
+	for (size_t i = 0; i < COUNT(plains); i++) {
+		begin();
+		struct engine e = {.plain = plains[i], .told = 0};
+		for (int n = 0; n < 50000; n++) {
+			pass_time(&e, random_below(50) ? random_below(20) : random_below(3000));
+			serve(&e, random_below(20) ? 1 + random_below(3000) : 1 + random_below(65536));
+		}
+		assert_true(e.loads < 5000);
+	}
 }
 
 /* ---- the fewest tokens ---- */
@@ -192,7 +266,7 @@ static const struct low_case low_cases[] = {
 	{USER("                "), "", 0},
 	{USER("a\\u0062c \\u0064\\\"e"), "", 3},
 	{USER("\xd0\xb4\xd0\xbe\xd0\xbc \\u0434\\u043e\\u043c"), "", 2},
-	{USER("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), "", 1}, /* a run may be one token */
+	{USER("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), "", 2}, /* what repeats itself counts no further */
 	{USER("abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "", 3}, /* 62 bytes */
 	{USER("\xe5\xa4\xa9\xe5\x9c\xb0\xe7\x8e\x84\xe9\xbb\x84\xe5\xae\x87\xe5\xae\x99\xe6\xb4\xaa\xe8\x8d\x92"), "", 2}, /* eight ideographs */
 	{USER("one") "," USER("two"), "", 2},
@@ -292,6 +366,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_needed),     cmocka_unit_test(test_num_ctx),      cmocka_unit_test(test_stays_raised),
 		cmocka_unit_test(test_needed_again), cmocka_unit_test(test_loaded_anew), cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_bounds),     cmocka_unit_test(test_days),
 		cmocka_unit_test(test_not_allowed), cmocka_unit_test(test_low),         cmocka_unit_test(test_judge),
 		cmocka_unit_test(test_prose),
 	};

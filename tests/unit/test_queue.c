@@ -223,6 +223,29 @@ static void charges_count(void **state)
 	close_world(&w);
 }
 
+/* Key 1 had idle places for a while; its requests did not wait and were charged when they ended. A flood of another key that comes then gets no more than its
+ * share of the places: one, and then one of each. */
+static void what_was_idle_is_held_against_nobody(void **state)
+{
+	struct world w;
+	open_world(&w, (struct queue_options){0});
+	for (int i = 0; i < 50; i++)
+		queue_charge(w.q, 1, 100, 100, 100);
+	take(&w, 0);
+	for (int i = 0; i < 6; i++)
+		waits(&w, (struct who){.request = 20 + i, .key = 2});
+	waits(&w, (struct who){.request = 11, .key = 1});
+	waits(&w, (struct who){.request = 12, .key = 1});
+	assert_int_equal(next_at(&w, 0), 20);
+	assert_int_equal(next_at(&w, 0), 11);
+	assert_int_equal(next_at(&w, 0), 21);
+	assert_int_equal(next_at(&w, 0), 12);
+	for (int i = 22; i < 26; i++)
+		assert_int_equal(next_at(&w, 0), i);
+	assert_int_equal(next_at(&w, 0), 0);
+	close_world(&w);
+}
+
 static void absurd_charges(void **state)
 {
 	struct world w;
@@ -600,6 +623,7 @@ int main(void)
 		cmocka_unit_test(first_come_first_served),
 		cmocka_unit_test(keys_take_turns),
 		cmocka_unit_test(charges_count),
+		cmocka_unit_test(what_was_idle_is_held_against_nobody),
 		cmocka_unit_test(absurd_charges),
 		cmocka_unit_test(ceilings),
 		cmocka_unit_test(leaving),

@@ -330,6 +330,8 @@ static void fuzz_charge(struct fuzz *f)
 	}
 	if (!p->keys[key].served) /* not known to the queue */
 		return;
+	if (plain_cost(p, key, input, output) > 0 && !p->keys[key].waiting && p->keys[key].counter > p->level)
+		p->level = p->keys[key].counter;
 	plain_charge(p, key, plain_cost(p, key, input, output));
 	queue_charge(f->q, key, p->keys[key].weight, input, output);
 }

@@ -209,12 +209,14 @@ static void test_white_space(void **state)
 	begin("one.\\n\\n ");
 	resume_again(&s, 2);
 	assert_int_equal(s.blanks, 3);
+	assert_int_equal(s.before, 2);
 	expect(DELTA_B("\"content\":\"\\n\""), RESUME_NOTHING);
 	expect_changed(DELTA_B("\"content\":\"\\n two \\\"\""), DELTA("a", "\"content\":\"two \\\"\""));
 	expect_changed(DELTA_B("\"content\":\"\\n\""), DELTA("a", "\"content\":\"\\n\""));
 	assert_str(buf_str(&s.text), "one.\n\n two \"\n");
 	assert_int_equal(s.pieces, 3);
-	resume_again(&s, 3);
+	resume_again(&s, 3); /* the last of them will be made again */
+	assert_int_equal(s.before, 2);
 	expect_changed(DELTA_B("\"content\":\" x\""), DELTA("a", "\"content\":\" x\""));
 	expect_changed(DELTA_B("\"content\":\"\\n\""), DELTA("a", "\"content\":\"\\n\""));
 	assert_str(buf_str(&s.text), "one.\n\n two \"\n x\n");

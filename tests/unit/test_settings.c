@@ -207,7 +207,7 @@ static const char whole[] =
 	"  models: {include: [\"q*\", x], exclude: q1, rename: {q/2: two}}\n"
 	"  max_concurrency: 8\n"
 	"  timeouts: {connect: 100ms, total: 5s}\n"
-	"- {name: b.c-d_e, url: \"https://[::1]\", secret: \"env:VALET_TEST_KEY\"}\n"
+	"- {name: b.c-d_e, url: \"https://[::1]\", secret: \"env:VALET_TEST_KEY\", num_ctx_max: 32768}\n"
 	"models:\n"
 	"- name: m\n"
 	"  aliases: [n, o]\n"
@@ -225,6 +225,7 @@ static void expect_targets(const struct settings *s)
 	assert_str(a->url.path, "/v1");
 	assert_int_equal(a->kind, TARGET_VLLM);
 	assert_int_equal(a->max_concurrency, 8);
+	assert_true(a[0].num_ctx_max == 0 && a[1].num_ctx_max == 32768);
 	assert_int_equal(a->timeouts.connect_ms, 100);
 	assert_int_equal(a->timeouts.first_byte_ms, 2000);
 	assert_int_equal(a->timeouts.idle_ms, 3000);
