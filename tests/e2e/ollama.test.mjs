@@ -171,3 +171,22 @@ test('an unknown window: what fits is answered, and nothing is taken for cut', a
   const fits = await client.chat.completions.create({ model: 'k3', messages: user(words(3900)), max_tokens: 5 });
   assert.equal(fits.usage.prompt_tokens, 3900);
 });
+
+test('a long stream that breaks off goes on at another Ollama, in the raised window there', async () => {
+  const two = await start({
+    targets: ['one', 'two'].map((name) => ({ name, num_ctx_max: 32768, sim: { dialect: 'ollama', models: models('m') } })),
+    config: { workers: 1, routing: { breaker: 'off', strategy: 'round_robin' }, models: [{ name: 'm', resume: true, targets: ['one', 'two'].map((target) => ({ target, model: 'm:latest' })) }] },
+  });
+  const ask = async () => collect(await two.client().chat.completions.create({ model: 'm', messages: user(words(9000)), max_tokens: 20, stream: true, stream_options: { include_usage: true } }));
+  const whole = await ask();
+  assert.equal(whole.text.split(' ').length, (await ask()).text.split(' ').length);
+  await two.sims[0].faults([{ fault: 'cut-after=5' }]);
+  for (let i = 0; i < 4; i++) {
+    const { text, chunks } = await ask();
+    assert.equal(text, whole.text);
+    assert.equal(new Set(chunks.map((c) => c.id)).size, 1);
+    assert.equal(chunks.filter((c) => c.choices[0]?.finish_reason).length, 1);
+  }
+  assert.equal(await two.metric('valet_streams_resumed_total'), 2);
+  for (const entry of (await log(two.sims[1])).slice(-2)) assert.deepEqual([entry.surface, entry.context], ['ollama-chat', 16384]);
+});

@@ -258,6 +258,22 @@ static void test_server(void **state)
 	assert_int_equal(text.len, 0);
 }
 
+static void test_who_can_look(void **state)
+{
+	char below[PATH_MAX];
+	assert_true(state_can_look(folder, &why)); /* nobody has ever used it */
+	assert_true(state_can_look("/nowhere/at/all", &why));
+	close(hold_lock("1"));
+	assert_true(state_can_look(folder, &why));
+	snprintf(below, sizeof(below), "%s/lock", folder);
+	assert_false(state_can_look(below, &why)); /* a file */
+	expect_why("cannot look into the state folder");
+	unlink(below);
+	assert_int_equal(symlink("nowhere", below), 0); /* what is no lock of ours says nothing, least of all that nobody serves */
+	assert_false(state_can_look(folder, &why));
+	expect_why("cannot look into the state folder");
+}
+
 static void test_server_note_damaged(void **state)
 {
 	bool running;
@@ -284,6 +300,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_admin_key, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_admin_key_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_server, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_who_can_look, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_server_note_damaged, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
