@@ -115,7 +115,26 @@ static void metrics_run(struct worker *w, struct http_conn *c, const struct requ
 	worker_send(w, c, 200, FIELDS_METRICS, worker_composed(w));
 }
 
+static void sleeping_run(struct worker *w, struct http_conn *c, const struct request_line *line)
+{
+	bool asleep = __atomic_load_n(&w->sim->asleep, __ATOMIC_RELAXED);
+	worker_send(w, c, 200, FIELDS_JSON, asleep ? STR("{\"is_sleeping\":true}") : STR("{\"is_sleeping\":false}"));
+}
+
+static void sleep_run(struct worker *w, struct http_conn *c, const struct request_line *line)
+{
+	__atomic_store_n(&w->sim->asleep, true, __ATOMIC_RELAXED);
+	empty_run(w, c, line);
+}
+
+static void wake_up_run(struct worker *w, struct http_conn *c, const struct request_line *line)
+{
+	__atomic_store_n(&w->sim->asleep, false, __ATOMIC_RELAXED);
+	empty_run(w, c, line);
+}
+
 static const struct route vllm_routes[] = {
+	{"GET", "/is_sleeping", .run = sleeping_run}, {"POST", "/sleep", .run = sleep_run}, {"POST", "/wake_up", .run = wake_up_run},
 	{"GET", "/health", .run = empty_run},      {"GET", "/ping", .run = empty_run},
 	{"GET", "/version", .run = version_run},   {"GET", "/load", .run = load_run},
 	{"GET", "/metrics", .run = metrics_run},   {"POST", "/rerank", .run = rerank_run},

@@ -316,6 +316,7 @@ struct sim {
 	struct fault_rules rules;
 	struct log_entry *log;
 	uint64_t log_seq; /* of the next entry, from 1 */
+	bool asleep;      /* vLLM's sleep mode; atomic */
 	bool has_rules;   /* atomic, so that nobody locks where there are none */
 };
 

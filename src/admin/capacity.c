@@ -234,6 +234,7 @@ void capacity_looked(struct control *c, const struct engine *e)
 		return;
 	take_state(c, t, e);
 	atomic_store_explicit(&t->state->engine_waiting, e->load.waiting, memory_order_relaxed);
+	atomic_store_explicit(&t->state->asleep, e->load.asleep, memory_order_relaxed);
 	if (e->load.loaded_known)
 		take_loaded(c, t, e);
 	adapt_limit(c, t, e);

@@ -130,19 +130,6 @@ static void on_round(struct timer *t)
 	start_rounds(d, jittered(d));
 }
 
-static void skip_nothing(struct list *places)
-{
-	LIST_EACH (places, at)
-		CONTAINER_OF(at, struct place, link)->skip_rounds = 0;
-}
-
-void discovery_look_now(struct discovery *d)
-{
-	skip_nothing(&d->targets);
-	skip_nothing(&d->places);
-	start_rounds(d, 0);
-}
-
 /* ---- which places ---- */
 
 static bool same_host(const struct place *a, const struct place *b)
@@ -386,11 +373,6 @@ struct discovery *discovery_new(const struct discover_options *o)
 	return d;
 }
 
-bool discovery_first_round_done(const struct discovery *d)
-{
-	return d->first_round_done;
-}
-
 /* The first listed place from `at` on; NULL where the list ends before. */
 static const struct place *listed_from(const struct list *head, const struct list *at)
 {
@@ -412,14 +394,6 @@ const struct engine *discovery_next(const struct discovery *d, const struct engi
 		next = listed_from(&d->places,
 				   last && !last->target ? last->link.next : d->places.next);
 	return next ? &next->engine : NULL;
-}
-
-const struct engine_load *discovery_load(const struct discovery *d, struct str name)
-{
-	for (const struct engine *e = NULL; (e = discovery_next(d, e));)
-		if (str_eq(str_from(e->name), name))
-			return &e->load;
-	return NULL;
 }
 
 void discovery_free(struct discovery *d)

@@ -51,7 +51,7 @@ struct discover_options {
 	size_t place_count;
 	const uint16_t *own_ports; /* ports on this host that Valet listens on: not looked at */
 	size_t own_port_count;
-	int64_t interval_ms; /* 0 = 5 s. Targets that are clouds are looked at once in twelve */
+	int64_t interval_ms; /* 0 = 5 s. What is up behind https and not on this machine, as clouds are, is looked at once in twelve */
 	int64_t grace_ms;    /* how long a dead engine and its models stay listed; 0 = not at all */
 	int64_t timeout_ms;  /* of one question; 0 = 2 s */
 	/* Something changed: the set of engines, a kind, a state, a list of models, places, what is
@@ -78,14 +78,9 @@ void discovery_set_targets(struct discovery *d, const struct discover_target *ta
 void discovery_set_places(struct discovery *d, bool defaults, const struct str *places, size_t n);
 /* As in the options; for a reload. */
 void discovery_set_times(struct discovery *d, int64_t interval_ms, int64_t grace_ms);
-/* Looks at everything again now (a target failed, an operator asks). */
-void discovery_look_now(struct discovery *d);
-bool discovery_first_round_done(const struct discovery *d);
 /* The engines, configured ones first in their order: pass NULL for the first; NULL after the
  * last. */
 const struct engine *discovery_next(const struct discovery *d, const struct engine *after);
-/* What the engine of that name said last of its places, its requests and what it has loaded; NULL: none is listed by that name. */
-const struct engine_load *discovery_load(const struct discovery *d, struct str name);
 /* Stops everything; no callback comes any more. Call it while the loop still runs, or turn it once
  * afterwards, but not from inside `changed`, `ready` or `looked`. NULL is allowed. */
 void discovery_free(struct discovery *d);

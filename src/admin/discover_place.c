@@ -17,7 +17,7 @@
 	     once */
 #define DULL_ROUNDS                                                                               \
 	12 /* at most so many rounds between looks at a place where something else answers, or at \
-	      a cloud */
+	      what is up behind https elsewhere, as clouds are */
 
 static const struct engine_models no_models;
 
@@ -53,7 +53,9 @@ static bool is_any_address(const union address *a)
 	return IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr);
 }
 
-bool host_is_local(struct str host)
+/* True if the host is this machine: a loopback address, "localhost", an address or the name of its
+ * own. Reads the interfaces. */
+static bool host_is_local(struct str host)
 {
 	union address a;
 	char name[256] = "";

@@ -83,8 +83,4 @@ bool discovery_name_taken(const struct discovery *d, struct str name, const stru
  * same one. */
 bool discovery_has_twin(const struct discovery *d, const struct place *p);
 
-/* True if the host is this machine: a loopback address, "localhost", an address or the name of its
- * own. Reads the interfaces. */
-bool host_is_local(struct str host);
-
 #endif

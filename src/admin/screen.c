@@ -45,34 +45,71 @@ static void show_engine(const struct engine *e)
 		printf("      … and %u more\n", e->models->count - MODELS_SHOWN);
 }
 
-/* A model that most likely chats: not one for embeddings, reranking or speech. */
-static const struct catalog_model *chat_model(const struct catalog *c)
+/* True if it most likely chats: not one for embeddings, reranking or speech. */
+static bool is_chatty(const struct catalog_model *m)
 {
 	static const struct str others[] = {
 		STR_INIT("embed"), STR_INIT("rerank"), STR_INIT("whisper"), STR_INIT("tts"), STR_INIT("bge-"), STR_INIT("moderation"),
 	};
+	for (size_t k = 0; k < sizeof(others) / sizeof(*others); k++)
+		if (str_search(m->name, others[k]) < m->name.len)
+			return false;
+	return (m->operations & OP_BIT(OP_CHAT)) != 0;
+}
+
+static bool is_at_home(const struct catalog_model *m)
+{
+	for (uint32_t i = 0; i < m->place_count; i++)
+		if (m->places[i].target->local)
+			return true;
+	return false;
+}
+
+/* One that costs nothing to try where there is one. */
+static const struct catalog_model *chat_model(const struct catalog *c)
+{
+	const struct catalog_model *found = NULL;
 	for (uint32_t i = 0; i < c->model_count; i++) {
-		bool chats = (c->models[i].operations & OP_BIT(OP_CHAT)) != 0;
-		for (size_t k = 0; k < sizeof(others) / sizeof(*others); k++)
-			chats &= str_search(c->models[i].name, others[k]) == c->models[i].name.len;
-		if (chats)
+		if (!is_chatty(&c->models[i]))
+			continue;
+		if (is_at_home(&c->models[i]))
 			return &c->models[i];
+		found = found ? found : &c->models[i];
 	}
-	return NULL;
+	return found;
+}
+
+static bool needs_key(const struct control *c)
+{
+	return c->settings->auth != AUTH_OFF && keyring_count(c->govern.keyring) > 0;
+}
+
+/* The text between single quotes of a shell: the name of a model is its engine's, and what is pasted must not run it. */
+static void put_quoted(struct buf *out, struct str text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] == '\'')
+			BUF_ADD(out, "'\\''");
+		else
+			buf_addc(out, text.ptr[i]);
+	}
 }
 
 static void show_curl(struct control *c)
 {
 	const struct catalog_model *m = chat_model(c->catalog);
-	struct buf name;
+	struct buf name, quoted;
 	if (!m)
 		return;
 	buf_init(&name, 4096);
+	buf_init(&quoted, 4 * 4096);
 	json_quote(&name, m->name);
-	printf("\ntry it:\n  curl http://%s/v1/chat/completions -H 'content-type: application/json' \\\n"
+	put_quoted(&quoted, buf_str(&name));
+	printf("\ntry it:\n  curl http://%s/v1/chat/completions -H 'content-type: application/json' %s\\\n"
 	       "    -d '{\"model\":%.*s,\"messages\":[{\"role\":\"user\",\"content\":\"Say hello in one sentence.\"}]}'\n",
-	       c->address, STR_ARG(buf_str(&name)));
+	       c->address, needs_key(c) ? "-H \"authorization: Bearer $OPENAI_API_KEY\" " : "", STR_ARG(buf_str(&quoted)));
 	buf_release(&name);
+	buf_release(&quoted);
 }
 
 static void show_none(struct control *c)

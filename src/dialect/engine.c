@@ -57,6 +57,7 @@ struct str engine_ask_path(enum engine_ask ask)
 		[ASK_LM_V0] = STR_INIT("/api/v0/models"),
 		[ASK_METRICS] = STR_INIT("/metrics"),
 		[ASK_GET_LOAD] = STR_INIT("/get_load"),
+		[ASK_SLEEPING] = STR_INIT("/is_sleeping"),
 		[ASK_SHOW] = STR_INIT("/api/show"),
 	};
 	return paths[ask];
@@ -212,7 +213,8 @@ uint32_t engine_confirming(enum engine_kind kind)
 	case ENGINE_OLLAMA:
 		return ASK_BIT(ASK_HEALTH) | ASK_BIT(ASK_ROOT) | ASK_BIT(ASK_API_VERSION);
 	default:
-		return (ASK_BIT(ASK_COUNT) - 1) & ~(ASK_BIT(ASK_TAGS) | ASK_BIT(ASK_PS) | ASK_BIT(ASK_METRICS) | ASK_BIT(ASK_GET_LOAD));
+		return (ASK_BIT(ASK_COUNT) - 1) & ~(ASK_BIT(ASK_TAGS) | ASK_BIT(ASK_PS) | ASK_BIT(ASK_METRICS) | ASK_BIT(ASK_GET_LOAD) |
+						ASK_BIT(ASK_SLEEPING));
 	}
 }
 
@@ -220,7 +222,7 @@ uint32_t engine_routine(enum engine_kind kind)
 {
 	switch (kind) {
 	case ENGINE_VLLM:
-		return ASK_BIT(ASK_MODELS) | ASK_BIT(ASK_HEALTH) | ASK_BIT(ASK_METRICS);
+		return ASK_BIT(ASK_MODELS) | ASK_BIT(ASK_HEALTH) | ASK_BIT(ASK_METRICS) | ASK_BIT(ASK_SLEEPING);
 	case ENGINE_LLAMACPP: /* /props says that a model is loading just as /health does */
 		return ASK_BIT(ASK_MODELS) | ASK_BIT(ASK_PROPS);
 	case ENGINE_OLLAMA:

@@ -69,6 +69,7 @@ enum engine_ask {
 	ASK_LM_V0,          /* GET /api/v0/models: LM Studio, older */
 	ASK_METRICS,        /* GET /metrics: vLLM. How many requests it has */
 	ASK_GET_LOAD,       /* GET /get_load: SGLang. The same */
+	ASK_SLEEPING,       /* GET /is_sleeping: vLLM, where its sleep mode is on */
 	ASK_COUNT,
 	ASK_SHOW = ASK_COUNT, /* POST /api/show, one model each: Ollama. Not part of the evidence */
 	ASK_ALL,
@@ -179,6 +180,7 @@ struct engine_load {
 	uint32_t places;           /* requests that it works on at the same time; 0: it does not tell */
 	bool counted;              /* `running` and `waiting` are its own words */
 	uint32_t running, waiting; /* requests, whoever sent them */
+	bool asleep;               /* it has put its models away, and takes no request until somebody wakes it: vLLM */
 	bool loaded_known;         /* `loaded` is all that is in memory; else it does not tell, or there are more than ENGINE_LOADED_MAX */
 	uint32_t loaded_count;
 	struct str loaded[ENGINE_LOADED_MAX]; /* ids as in the list of models; each once, in the engine's order */

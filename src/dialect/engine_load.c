@@ -115,11 +115,21 @@ static bool swaps_models(const struct engine_answer *list)
 	       engine_scan(element, &status, 1, JSON_OBJECT) && status.type == JSON_OBJECT;
 }
 
+/* An engine that has all that it lists in memory, or nothing. */
+static void all_or_none(const struct engine_models *models, bool all, struct arena *a, struct engine_load *out)
+{
+	struct loading l = {out, a, false};
+	for (uint32_t i = 0; all && i < models->count; i++)
+		add_id(&l, models->list[i].id);
+	out->loaded_known = !l.over;
+	if (l.over)
+		out->loaded_count = 0;
+}
+
 static void read_llamacpp(const struct engine_evidence *e, const struct engine_models *models, struct arena *a, struct engine_load *out)
 {
 	struct json_want w[] = {{.name = STR("total_slots")}, {.name = STR("is_sleeping")}};
 	const struct engine_answer *props = good(e, ASK_PROPS), *list = good(e, ASK_MODELS);
-	struct loading l = {out, a, false};
 	bool told = props && engine_scan(props->body, w, 2, JSON_OBJECT);
 	if (told)
 		out->places = (uint32_t)engine_number(&w[0], PLACES_MAX);
@@ -127,13 +137,19 @@ static void read_llamacpp(const struct engine_evidence *e, const struct engine_m
 		read_loaded(list, STR("data"), take_llamacpp, a, out);
 		return;
 	}
-	if (!told)
+	if (told)
+		all_or_none(models, !str_eq(w[1].value, STR("true")), a, out);
+}
+
+static void read_vllm(const struct engine_evidence *e, const struct engine_models *models, struct arena *a, struct engine_load *out)
+{
+	struct json_want w = {.name = STR("is_sleeping")};
+	const struct engine_answer *metrics = good(e, ASK_METRICS), *sleeping = good(e, ASK_SLEEPING);
+	out->counted = metrics && engine_metrics_read(metrics->body, &out->running, &out->waiting);
+	if (!sleeping || !engine_scan(sleeping->body, &w, 1, JSON_OBJECT) || w.type != JSON_BOOL)
 		return;
-	for (uint32_t i = 0; i < models->count && !str_eq(w[1].value, STR("true")); i++)
-		add_id(&l, models->list[i].id);
-	out->loaded_known = !l.over;
-	if (l.over)
-		out->loaded_count = 0;
+	out->asleep = str_eq(w.value, STR("true"));
+	all_or_none(models, !out->asleep, a, out);
 }
 
 /* ---- Prometheus' text ---- */
@@ -265,7 +281,7 @@ bool engine_get_load_read(struct str text, uint32_t *running, uint32_t *waiting)
 void engine_load_read(enum engine_kind kind, const struct engine_evidence *e, const struct engine_models *models, struct arena *a,
 		      struct engine_load *out)
 {
-	const struct engine_answer *metrics = good(e, ASK_METRICS), *loads = good(e, ASK_GET_LOAD);
+	const struct engine_answer *loads = good(e, ASK_GET_LOAD);
 	*out = (struct engine_load){0};
 	switch (kind) {
 	case ENGINE_LLAMACPP:
@@ -280,7 +296,7 @@ void engine_load_read(enum engine_kind kind, const struct engine_evidence *e, co
 			read_loaded(good(e, ASK_LM_V0), STR("data"), take_lm_v0, a, out);
 		break;
 	case ENGINE_VLLM:
-		out->counted = metrics && engine_metrics_read(metrics->body, &out->running, &out->waiting);
+		read_vllm(e, models, a, out);
 		break;
 	case ENGINE_SGLANG:
 		out->counted = loads && engine_get_load_read(loads->body, &out->running, &out->waiting);
@@ -299,7 +315,7 @@ bool engine_load_has(const struct engine_load *load, struct str id)
 
 bool engine_load_same(const struct engine_load *a, const struct engine_load *b)
 {
-	if (a->places != b->places || a->loaded_known != b->loaded_known || a->loaded_count != b->loaded_count)
+	if (a->places != b->places || a->asleep != b->asleep || a->loaded_known != b->loaded_known || a->loaded_count != b->loaded_count)
 		return false;
 	for (uint32_t i = 0; i < a->loaded_count; i++)
 		if (!is_in(b, a->loaded[i]))

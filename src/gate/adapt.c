@@ -1,7 +1,7 @@
 /* adapt.c - see adapt.h: a target's places, learned.
  *
- * Any thread. Relaxed atomics: each number by itself, and the sums of a window need not fit each other to the last answer. `deciding` is taken for as long as the state
- * changes, and whoever finds it taken goes on without.
+ * Any thread. Relaxed atomics: each number by itself, and the sums of a window need not fit each other to the last answer. `deciding` is taken for as long as the
+ * state changes, and whoever finds it taken goes on without.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gate/adapt.h"

@@ -36,32 +36,53 @@ const struct catalog_model *catalog_model(const struct catalog *c, struct str na
 	return table_get(&c->names, name);
 }
 
-#define NEAR_MAX 3
+#define NEAR_MAX    3
+#define NEAR_LOOKED 2000 /* models, and as many aliases: a bound on what a wrong name costs */
+
+struct near_name {
+	struct str name;
+	const struct catalog_model *model; /* each is told once, by the name that is nearest */
+	size_t distance;
+};
 
 struct near {
-	struct str names[NEAR_MAX];
-	size_t distances[NEAR_MAX];
+	struct near_name list[NEAR_MAX];
 	size_t count;
 };
 
-static void near_add(struct near *n, struct str name, size_t distance)
+/* Of two that are as near, a model's own name comes before an alias, else the one that sorts before: the same question gets the same answer. */
+static bool is_nearer(const struct near_name *a, const struct near_name *b)
 {
-	size_t at = n->count < NEAR_MAX ? n->count++ : NEAR_MAX - 1;
-	if (at == NEAR_MAX - 1 && n->names[at].ptr && n->distances[at] <= distance)
+	if (a->distance != b->distance)
+		return a->distance < b->distance;
+	bool own = str_eq(a->name, a->model->name), other = str_eq(b->name, b->model->name);
+	if (own != other)
+		return own;
+	int order = memcmp(a->name.ptr, b->name.ptr, a->name.len < b->name.len ? a->name.len : b->name.len);
+	return order ? order < 0 : a->name.len < b->name.len;
+}
+
+static void near_add(struct near *n, struct near_name one)
+{
+	size_t at = 0;
+	while (at < n->count && n->list[at].model != one.model)
+		at++;
+	if (at == n->count && n->count < NEAR_MAX)
+		n->count++;
+	else if (at == n->count)
+		at = NEAR_MAX - 1; /* the last one gives way */
+	if (n->list[at].model && !is_nearer(&one, &n->list[at]))
 		return;
-	while (at > 0 && n->distances[at - 1] > distance) {
-		n->names[at] = n->names[at - 1];
-		n->distances[at] = n->distances[at - 1];
-		at--;
-	}
-	n->names[at] = name;
-	n->distances[at] = distance;
+	for (; at > 0 && is_nearer(&one, &n->list[at - 1]); at--)
+		n->list[at] = n->list[at - 1];
+	n->list[at] = one;
 }
 
 /* How far `name` is from what was asked: edits, or little where one holds the other; above `limit` = not near. */
 static size_t distance_of(struct str asked, struct str name, size_t limit)
 {
-	if (asked.len >= 3 && (str_search(name, asked) < name.len || str_search(asked, name) < asked.len))
+	struct str shorter = asked.len < name.len ? asked : name, longer = asked.len < name.len ? name : asked;
+	if (shorter.len >= 3 && str_search(longer, shorter) < longer.len)
 		return 1;
 	return str_distance(asked, name, limit);
 }
@@ -69,18 +90,26 @@ static size_t distance_of(struct str asked, struct str name, size_t limit)
 void catalog_near(const struct catalog *c, struct str name, struct buf *out)
 {
 	struct near near = {0};
-	size_t limit = name.len < 6 ? 2 : name.len / 3;
-	uint32_t looked = c->model_count < 2000 ? c->model_count : 2000; /* a bound on what a wrong name costs */
+	size_t limit = name.len < 6 ? 2 : name.len / 3, looked = 0;
 	if (name.len > 128)
 		return;
-	for (uint32_t i = 0; i < looked; i++) {
-		size_t distance = distance_of(name, c->models[i].name, limit);
-		if (distance <= limit)
-			near_add(&near, c->models[i].name, distance);
+	for (uint32_t i = 0; i < c->model_count && i < NEAR_LOOKED; i++) {
+		struct near_name one = {c->models[i].name, &c->models[i], distance_of(name, c->models[i].name, limit)};
+		if (one.distance <= limit)
+			near_add(&near, one);
+	}
+	for (size_t i = 0; c->names.count > c->model_count && i <= c->names.mask && looked < NEAR_LOOKED; i++) {
+		const struct table_slot *slot = &c->names.slots[i];
+		struct near_name one = {slot->key, slot->value, 0};
+		if (!slot->key.ptr || str_eq(slot->key, one.model->name))
+			continue;
+		looked++;
+		one.distance = distance_of(name, one.name, limit);
+		if (one.distance <= limit)
+			near_add(&near, one);
 	}
 	for (size_t i = 0; i < near.count; i++)
-		buf_addf(out, "%s'%.*s'", i == 0 ? "; did you mean " : i + 1 < near.count ? ", " : " or ",
-			 STR_ARG(near.names[i]));
+		buf_addf(out, "%s'%.*s'", i == 0 ? "; did you mean " : i + 1 < near.count ? ", " : " or ", STR_ARG(near.list[i].name));
 	if (near.count)
 		buf_addc(out, '?');
 }

@@ -33,6 +33,7 @@ struct target_state {
 	_Atomic uint32_t up;       /* enum engine_state of the watcher, as a number */
 	_Atomic uint32_t engine_waiting; /* requests in the engine's own queue, as it last told */
 	_Atomic uint32_t places_said; /* by the settings or the engine; 0: nobody says it, and places.limit is what was learned */
+	_Atomic bool asleep;       /* the engine takes no request until somebody wakes it */
 	struct adapt adapt;
 } __attribute__((aligned(64)));
 
@@ -137,7 +138,6 @@ struct catalog {
 	struct str list_json;    /* the answer to GET /v1/models */
 	/* from the settings: what workers need of them */
 	struct str_list cors;
-	bool cors_any;
 	struct str_list forward_headers; /* globs, in small letters */
 	bool log_requests;
 	bool guard;              /* every listener is on loopback: refuse names of other hosts */
@@ -193,7 +193,7 @@ bool catalog_drained(const struct catalog *c);
 
 /* By name or alias; NULL: none. */
 const struct catalog_model *catalog_model(const struct catalog *c, struct str name);
-/* Appends up to three names that are near `name`, as "; did you mean 'a' or 'b'?"; nothing where none is. */
+/* Appends up to three names or aliases that are near `name`, of as many models, as "; did you mean 'a' or 'b'?"; nothing where none is. */
 void catalog_near(const struct catalog *c, struct str name, struct buf *out);
 
 #endif

@@ -401,8 +401,6 @@ static void lower(const struct str_list *list)
 static void copy_settings(struct catalog *c, const struct settings *s)
 {
 	c->cors = copy_list(&c->arena, &s->cors);
-	for (size_t i = 0; i < s->cors.count; i++)
-		c->cors_any |= str_eq(s->cors.items[i], STR("*"));
 	c->forward_headers = copy_list(&c->arena, &s->forward_headers);
 	lower(&c->forward_headers);
 	c->log_requests = s->log.requests;

@@ -64,7 +64,7 @@ static bool may_never_go(const struct plan_ask *ask)
 static bool is_down(const struct catalog_target *t)
 {
 	uint32_t up = atomic_load_explicit(&t->state->up, memory_order_relaxed);
-	return up == ENGINE_DOWN || up == ENGINE_LOADING;
+	return up == ENGINE_DOWN || up == ENGINE_LOADING || atomic_load_explicit(&t->state->asleep, memory_order_relaxed);
 }
 
 static bool fits_window(const struct plan_ask *ask, const struct catalog_place *place)

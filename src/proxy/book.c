@@ -48,14 +48,13 @@ static void learn(struct request *r)
 	int64_t from_us = r->first_us ? r->first_us : r->sent_us, took_us = r->ended_us - from_us;
 	if (r->usage.input >= 16 && r->op->body == BODY_JSON)
 		teach_ratio(&l->bytes_per_token, (int64_t)r->bytes_in * 256 / r->usage.input);
-	int64_t sent_us = r->sent_us + (r->sent_us == r->began_us ? r->claim_us + r->queue_us : 0);
-	target_answered(request_attempt(r)->place->target->state, r->worker->queue, r->first_us ? r->first_us - sent_us : 0, r->ended_us - sent_us, r->usage.output,
-			request_attempt(r)->others, r->ended_us);
+	int64_t first_us = r->first_us ? r->first_us - r->sent_us : 0, whole_us = r->ended_us - r->sent_us;
+	target_answered(request_attempt(r)->place->target->state, r->worker->queue, first_us, whole_us, r->usage.output, request_attempt(r)->others, r->ended_us);
 	if (r->usage.output < 16)
 		return;
 	if (r->events >= 8)
 		teach(&l->tokens_per_event, r->usage.output * 256 / (int64_t)r->events);
-	pace_done(&l->pace, r->first_us ? r->first_us - r->sent_us : 0, r->ended_us - r->sent_us, r->usage.output, request_attempt(r)->others);
+	pace_done(&l->pace, first_us, whole_us, r->usage.output, request_attempt(r)->others);
 	uint32_t old = look(&l->tokens_per_second, 0);
 	int64_t rate = r->usage.output * 1000000 / (took_us > 0 ? took_us : 1), slower = (int64_t)old * 63 / 64;
 	if (rate > slower) /* the fastest counts, and is forgotten slowly */
@@ -239,7 +238,7 @@ void request_book(struct request *r, size_t more)
 		books_settle(r->catalog->books, &r->claim, r->used.input + r->used.output, r->used.cost, r->ended_us);
 	if (r->overflow_claim.count) /* what was used at its own places in the end is not overflow's */
 		books_settle(r->catalog->books, &r->overflow_claim, r->overflow ? r->used.input + r->used.output : 0, r->overflow ? r->used.cost : 0, r->ended_us);
-	if (r->used.source != SOURCE_NONE) /* what the queue charged was a guess */
+	if (r->used.source != SOURCE_NONE || r->charged) /* what the queue charged was a guess */
 		queue_charge(r->worker->queue, r->key ? r->key->serial : 0, r->key ? r->key->weight : 100,
 			     r->used.input - (r->charged ? r->input_guess : 0), r->used.output - (r->charged ? r->output_guess : 0));
 	write_settle(r, flags, more);

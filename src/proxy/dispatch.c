@@ -185,7 +185,7 @@ static void begin_sending(struct request *r, struct origin *o, const struct cata
 	r->parts[0] = (struct iovec){head.ptr, head.len};
 	r->upstream = upstream_get(o, &request_upstream_events, r, fresh);
 	if (!resuming_continues(r)) /* its times are those of the answer that began */
-		r->sent_us = r->attempt_count > 1 || fresh ? clock_mono_us() : r->began_us; /* a clock read is not free */
+		r->sent_us = r->attempt_count > 1 || fresh || r->claim_us || r->queue_us ? clock_mono_us() : r->began_us; /* a clock read is not free */
 	send_more(r);
 	assert(r->part_next > 0); /* nothing of the head may be left in the borrowed buffer */
 }

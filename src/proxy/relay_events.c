@@ -32,8 +32,7 @@ static void first_event(struct request *r)
 {
 	r->first_us = clock_mono_us();
 	histogram_add(&request_series(r)->first_token, r->first_us - r->sent_us);
-	target_first_token(request_attempt(r)->place->target->state, r->worker->queue,
-			   r->first_us - r->sent_us - (r->sent_us == r->began_us ? r->claim_us + r->queue_us : 0), request_attempt(r)->others, r->first_us);
+	target_first_token(request_attempt(r)->place->target->state, r->worker->queue, r->first_us - r->sent_us, request_attempt(r)->others, r->first_us);
 	pace_first(&request_attempt(r)->place->learned->pace, r->first_us - r->sent_us, r->input_guess, request_attempt(r)->others);
 }
 

@@ -111,6 +111,9 @@ static const struct step *go(struct request *r, const struct catalog_place *plac
 	r->attempts[r->attempt_count++] = (struct attempt){.place = place, .probe = probe, .outcome = HEALTH_CANCELLED,
 							   .others = atomic_load_explicit(&s->places.taken, memory_order_relaxed) - 1};
 	r->counted = true;
+	if (!r->charged) /* it did not wait */
+		queue_charge_begin(r->worker->queue, r->key ? r->key->serial : 0, r->key ? r->key->weight : 100, r->input_guess, r->output_guess);
+	r->charged = true;
 	places_serve(&s->places, r->model->id);
 	if (r->prefix_count)
 		prefixes_note(r->worker->prefixes, r->prefix, r->prefix_count, s->places.id);
@@ -211,6 +214,16 @@ static void plan_queue_timer(struct request *r)
 	timer_start(&r->worker->loop, &r->timer, next > now_ms ? next - now_ms : 1);
 }
 
+/* The target that its beginning is cached at. Where that is nobody, one is noted, so that those who come after it and begin alike stay together. */
+static struct places *home_of(const struct request *r, const struct plan_view *v)
+{
+	bool is_new;
+	int i = r->prefix_count ? choose_home(r->prefix, r->prefix_count, v->list, v->count, &is_new) : -1;
+	if (i >= 0 && is_new)
+		prefixes_note(r->worker->prefixes, r->prefix, r->prefix_count, v->places[i]->target->state->places.id);
+	return i >= 0 && !is_new ? &v->places[i]->target->state->places : NULL;
+}
+
 static const struct step *enter_queue(struct request *r, const struct plan_view *v)
 {
 	struct places *targets[PLAN_PLACES], *got = NULL;
@@ -222,6 +235,7 @@ static const struct step *enter_queue(struct request *r, const struct plan_view 
 	for (uint32_t i = 0; i < v->count; i++)
 		if (v->list[i].usable)
 			targets[ask.target_count++] = &v->places[i]->target->state->places;
+	ask.home = home_of(r, v);
 	enum queue_verdict verdict = queue_enter(r->worker->queue, &ask, &r->ticket, &got);
 	if (verdict == QUEUE_FULL || verdict == QUEUE_KEY_FULL)
 		return refuse_full(r, verdict, v);

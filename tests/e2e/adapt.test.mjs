@@ -9,6 +9,9 @@ const queueing = { dialect: 'openai', slots: 2, ttft: 50, rate: 200, args: ['--t
 const sharing = { dialect: 'openai', slots: 0, ttft: 50, rate: 200, args: ['--tokens', '20', '--load', '0.05'] };
 const limits = { queue: { total: 1000, per_key: 500, max_wait: '60s' } };
 
+const engines = { streams: await start({ targets: [{ sim: queueing }], config: limits }), whole: await start({ targets: [{ sim: queueing }], config: limits }),
+  sharing: await start({ targets: [{ sim: sharing }], config: limits }) };
+
 const ask = (valet, key, stream = true) => valet.post('/v1/chat/completions', { model: 'm', messages: user('hi'), max_tokens: 20, stream }, bearer(key));
 
 const floods = [];
@@ -53,7 +56,7 @@ async function keys(valet) {
 
 for (const stream of [true, false]) {
   test(`two hidden slots are found (${stream ? 'streams' : 'whole answers'}), and the queue is fair from then on`, async () => {
-    const valet = await start({ targets: [{ sim: queueing }], config: limits });
+    const valet = stream ? engines.streams : engines.whole;
     const [a, b] = await keys(valet);
     const alone = await firstToken(valet, b);
     if (!stream) await (await ask(valet, b, false)).text(); // what it takes alone
@@ -72,7 +75,7 @@ for (const stream of [true, false]) {
 }
 
 test('an engine that works on all at once does as much as without', async () => {
-  const valet = await start({ targets: [{ sim: sharing }], config: limits });
+  const valet = engines.sharing;
   const [a] = await keys(valet);
   const rates = [];
   for (const clients of [2, 8, 32]) {

@@ -61,3 +61,14 @@ test('nothing shared: no worse than least busy', async () => {
   }
   assert.ok(result.affine.p90 <= 1.15 * slow * result.busy.p90, JSON.stringify(result));
 });
+
+test('in a line: whoever is at home at a target goes first there, so that the line gets shorter instead of longer', async () => {
+  await reset();
+  await play('affine', 2 * PROMPTS, shared);
+  const before = await sums();
+  const answers = await Promise.all(Array.from({ length: 400 }, () => valet.post('/v1/chat/completions', { model: 'affine', messages: shared(), max_tokens: 100 }, { 'x-sim-tokens': '100' })));
+  assert.ok(answers.every((a) => a.status === 200));
+  assert.ok(answers.filter((a) => Number(a.headers.get('x-valet-queue-ms')) > 0).length > 100, 'most of them waited');
+  const after = await sums(), share = (after.cached - before.cached) / (after.prompt - before.prompt);
+  assert.ok(share >= (slow > 1 ? 0.7 : 0.9) * LENGTH / (LENGTH + 150), `${share} of the tokens were cached`);
+});

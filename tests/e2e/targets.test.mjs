@@ -3,11 +3,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Sim, slow, start, until, user } from './harness.mjs';
+import { slow, start, until, user } from './harness.mjs';
 
 const sim = { slots: 4, dialect: 'llamacpp', rate: 400, args: ['--cache-blocks', '4096', '--prefill-tps', '4000'] };
 const valet = await start({ targets: [{ sim }, { sim }], config: { discovery_interval: '500ms' } });
 const ask = (more = {}, headers = {}) => valet.post('/v1/chat/completions', { model: 'm', messages: user('hi'), max_tokens: 10, ...more }, { 'x-sim-tokens': '10', ...headers });
+const sleepy = await start({ targets: [{ sim: { dialect: 'vllm' } }, { sim: { dialect: 'vllm' } }], config: { discovery_interval: '300ms', routing: { strategy: 'round_robin' } } });
 
 test('two engines share the work', async () => {
   await until('eight places', async () => await valet.metric('valet_target_places') === 8);
@@ -78,5 +79,19 @@ test('an engine that fails again and again is left alone, and asked by one reque
   assert.ok(requests <= 12, `the bad one got ${requests} of 80`);
   assert.ok(await bad.metric('valet_target_breaker', 'target="t0"') > 0);
   await bad.sims[0].faults([]);
-  void Sim;
+});
+
+test('a vLLM that sleeps gets no requests while another is awake, and is used again once it wakes', async () => {
+  const { sims: [first] } = sleepy, wake = (path) => fetch(first.url + path, { method: 'POST' });
+  const shares = async () => {
+    const answers = await Promise.all(Array.from({ length: 8 }, () => sleepy.post('/v1/chat/completions', { model: 'm', messages: user('x'), max_tokens: 2 })));
+    return answers.map((answer) => answer.headers.get('x-valet-target'));
+  };
+  const warm = async () => (await sleepy.json('target', 'show', 't0')).target.models[0].warm;
+  await until('it is awake', async () => await warm() && (await shares()).includes('t0'));
+  await wake('/sleep?level=1');
+  await until('its sleep is seen', async () => !await warm());
+  assert.deepEqual(new Set(await shares()), new Set(['t1']));
+  await wake('/wake_up');
+  await until('it is used again', async () => (await shares()).includes('t0'));
 });

@@ -354,6 +354,24 @@ if serve silent.log --admin-listen off; then
 	complains 'no admin listener'
 	stop_server
 fi
+printf '%s\n' 'targets:' '  - {name: t, url: "http://127.0.0.1:1", kind: vllm}' '  - {name: far, url: "https://192.0.2.1:1", kind: openai, secret: "env:FAR_KEY"}' \
+	'models:' '  - {name: a-cloud-model, targets: [far]}' "  - {name: \"it's;touch pasted;'\", targets: [t]}" >named.yaml
+if FAR_KEY=a-secret serve named.log --admin-listen 127.0.0.1:0 -c named.yaml; then
+	tries=0
+	until grep -q Say named.log || [ $tries -gt 200 ]; do
+		tries=$((tries + 1))
+		sleep 0.05
+	done
+	stop_server
+	(
+		curl() { printf '%s\n' "$@"; }
+		OPENAI_API_KEY=the-key
+		eval "$(grep -A1 '^  curl ' named.log)"
+	) >pasted.out 2>&1
+	grep -q "\"model\":\"it's;touch pasted;'\"," pasted.out || fail "the line to try, pasted: $(cat pasted.out named.log)"
+	grep -q '^authorization: Bearer the-key$' pasted.out || fail "the line to try has no key: $(cat pasted.out)"
+	[ ! -e pasted ] || fail 'the line to try runs what a name says'
+fi
 expect 0 recover --check
 mkdir -p elsewhere
 printf 'state: books\ntargets:\n  - {name: t, url: "http://127.0.0.1:1", secret: "env:NOT_SET_HERE"}\n' >elsewhere/valet.yaml

@@ -2,23 +2,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "admin/alert.h"
-#include "base/clock.h"
 #include "base/json.h"
-#include "http/server.h"
-#include "net/resolve.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
+#include "server_fixture.h"
 
-#include <cmocka.h>
-
-#define WAIT_US 10000000
-
-static struct loop loop;
-static struct http_server server;
-static struct listener listener;
+static struct fake_server server;
 static char url[128];
 static int statuses[8];    /* of the next answers; 0: 200 */
 static unsigned hits;
@@ -38,27 +26,7 @@ static void on_request(struct http_conn *c)
 	http_respond(c, status, STR(""), STR("{}"));
 }
 
-static void on_gone(struct http_conn *c)
-{
-}
-
-static const struct http_server_events events = {.request = on_request, .gone = on_gone};
-
-static void on_accepted(struct listener *l, int fd)
-{
-	http_conn_open(&server, fd);
-}
-
-#define UNTIL(condition)                                                                          \
-	do {                                                                                      \
-		int64_t end = clock_mono_us() + WAIT_US;                                          \
-		while (!(condition)) {                                                            \
-			if (clock_mono_us() > end)                                                \
-				fail_msg("line %d: waited in vain for %s", __LINE__, #condition); \
-			loop_turn(&loop);                                                         \
-			usleep(500);                                                              \
-		}                                                                                 \
-	} while (0)
+static const struct http_server_events events = {.request = on_request, .gone = fake_gone};
 
 static struct alert_counts counts(struct alert *a)
 {
@@ -69,14 +37,9 @@ static struct alert_counts counts(struct alert *a)
 
 static int set_up(void **state)
 {
-	union address any;
-	char name[64];
 	loop_init(&loop);
-	http_server_init(&server, &loop, &events, NULL);
-	assert_true(address_parse(STR("127.0.0.1"), 0, &any));
-	assert_int_equal(listener_open(&listener, &loop, &any.any, address_len(&any), on_accepted), 0);
-	listener_name(&listener, name, sizeof(name));
-	snprintf(url, sizeof(url), "http://%s/hook", name);
+	fake_server_open(&server, &events, NULL, 0);
+	snprintf(url, sizeof(url), "%s/hook", server.url);
 	hits = 0;
 	hangs = false;
 	memset(statuses, 0, sizeof(statuses));
@@ -85,15 +48,8 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	listener_close(&listener);
-	http_server_close(&server);
-	for (int i = 0; i < 50; i++) {
-		loop_turn(&loop);
-		usleep(1000);
-	}
-	http_slabs_release(&loop);
-	resolve_release(&loop);
-	loop_release(&loop);
+	fake_server_close(&server);
+	end_loop();
 	return 0;
 }
 

@@ -1,43 +1,19 @@
 /* test_api.c - the admin API on a store in a temporary folder, with and without books.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "admin/api.h"
 #include "admin/state.h"
-#include "base/clock.h"
-#include "base/json.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
+#include "api_fixture.h"
 
-#include <cmocka.h>
+#define HOUR 3600
+#define DAY  86400
 
-#define NOW   INT64_C(1795305600) /* 2026-11-22 00:00 UTC, a Sunday */
-#define HOUR  3600
-#define DAY   86400
-
-static char folder[64];
-static struct store *store;
 static struct books *books;
-static struct api *api;
 static struct keyring *ring;
-static struct buf why, out;
-static struct arena arena;
-static const struct json *answer;
 static unsigned changes;
-static bool store_gone;
 static int64_t now_s;
 
 /* ---- a store, books and an API ---- */
-
-static bool call(void *user, void (*run)(struct store *s, void *arg), void *arg)
-{
-	if (store_gone)
-		return false;
-	run(store, arg);
-	return true;
-}
 
 static void take_ring(void)
 {
@@ -86,14 +62,9 @@ static void close_api(void)
 static int set_up(void **state)
 {
 	setenv("TZ", "UTC", 1);
+	begin_folder();
 	assert_true(civil_set_zone("UTC", &why));
-	snprintf(folder, sizeof(folder), "/tmp/valet-api-XXXXXX");
-	assert_non_null(mkdtemp(folder));
-	buf_init(&why, 65536);
-	buf_init(&out, (size_t)64 << 20);
-	arena_init(&arena, 4096);
 	changes = 0;
-	store_gone = false;
 	now_s = clock_wall_us() / 1000000 < NOW ? NOW : clock_wall_us() / 1000000;
 	now_s -= now_s % DAY - 12 * HOUR; /* a noon, so that no window ends while a test runs */
 	if (now_s < clock_wall_us() / 1000000)
@@ -112,14 +83,9 @@ static int set_up_books(void **state)
 
 static int tear_down(void **state)
 {
-	char command[128];
 	if (api)
 		close_api();
-	snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-	assert_int_equal(system(command), 0);
-	buf_release(&why);
-	buf_release(&out);
-	arena_release(&arena);
+	end_folder();
 	return 0;
 }
 
@@ -149,34 +115,6 @@ static void ask_for(int line, int wanted, const char *method, const char *path, 
 	int status = ask(method, path, query, body);
 	if (status != wanted)
 		fail_msg("line %d: %s %s: %d instead of %d: %.*s", line, method, path, status, wanted, STR_ARG(buf_str(&out)));
-}
-
-/* "key.limits.0.budget" */
-static const struct json *at(const char *path)
-{
-	const struct json *node = answer;
-	struct str rest = str_from(path), step;
-	while (node && str_split(&rest, '.', &step)) {
-		int64_t index;
-		if (node->type != JSON_ARRAY) {
-			node = json_get(node, step);
-			continue;
-		}
-		assert_true(str_to_i64(step, &index));
-		for (node = node->first; node && index > 0; index--)
-			node = node->next;
-	}
-	return node;
-}
-
-#define HAS(path, value) has(__LINE__, path, value)
-
-static void has(int line, const char *path, const char *value)
-{
-	const struct json *node = at(path);
-	struct str is = !node ? STR("(nothing)") : node->type == JSON_STRING ? json_text(&arena, node) : node->raw;
-	if (!str_eq(is, str_from(value)))
-		fail_msg("line %d: %s is %.*s instead of %s in %.*s", line, path, STR_ARG(is), value, STR_ARG(buf_str(&out)));
 }
 
 static int64_t number(const char *path)

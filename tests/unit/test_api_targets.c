@@ -1,43 +1,18 @@
 /* test_api_targets.c - targets in the admin API: what is shown of them, setting one aside, and that this outlives the API.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "admin/api.h"
-#include "base/clock.h"
-#include "base/json.h"
 #include "gate/books.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
+#include "api_fixture.h"
 
-#include <cmocka.h>
-
-#define NOW INT64_C(1795305600)
-
-static char folder[64];
-static struct store *store;
-static struct api *api;
 static struct registry *registry;
 static struct settings *settings;
 static struct catalog *catalog;
 static struct books *books;
 static struct engine seen;
-static struct buf why, out;
-static struct arena arena;
-static const struct json *answer;
 static unsigned changes;
-static bool store_gone;
 
 /* ---- a server ---- */
-
-static bool call(void *user, void (*run)(struct store *s, void *arg), void *arg)
-{
-	if (store_gone)
-		return false;
-	run(store, arg);
-	return true;
-}
 
 static const struct catalog *newest(void *user)
 {
@@ -104,13 +79,8 @@ static void build_catalog(void)
 static int set_up(void **state)
 {
 	setenv("VALET_TEST_SECRET", "sk-canary-123456", 1);
-	snprintf(folder, sizeof(folder), "/tmp/valet-targets-XXXXXX");
-	assert_non_null(mkdtemp(folder));
-	buf_init(&why, 65536);
-	buf_init(&out, (size_t)64 << 20);
-	arena_init(&arena, 4096);
+	begin_folder();
 	changes = 0;
-	store_gone = false;
 	build_catalog();
 	open_api(true);
 	return 0;
@@ -118,24 +88,18 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	char command[128];
 	close_api();
 	catalog_unref(catalog);
 	books_free(books);
 	registry_free(registry);
 	settings_free(settings);
-	snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-	assert_int_equal(system(command), 0);
-	buf_release(&why);
-	buf_release(&out);
-	arena_release(&arena);
+	end_folder();
 	return 0;
 }
 
 /* ---- asking ---- */
 
 #define ASK(status, method, path, body) ask(__LINE__, status, method, path, body)
-#define HAS(path, value)                has(__LINE__, path, value)
 
 static void ask(int line, int wanted, const char *method, const char *path, const char *body)
 {
@@ -146,26 +110,6 @@ static void ask(int line, int wanted, const char *method, const char *path, cons
 		fail_msg("line %d: %s %s: %d instead of %d: %.*s", line, method, path, status, wanted, STR_ARG(buf_str(&out)));
 	answer = json_parse(&arena, arena_dup(&arena, buf_str(&out)), NULL);
 	assert_non_null(answer);
-}
-
-/* "target.models.0.as" */
-static void has(int line, const char *path, const char *value)
-{
-	const struct json *node = answer;
-	struct str rest = str_from(path), step;
-	while (node && str_split(&rest, '.', &step)) {
-		int64_t index;
-		if (node->type != JSON_ARRAY) {
-			node = json_get(node, step);
-			continue;
-		}
-		assert_true(str_to_i64(step, &index));
-		for (node = node->first; node && index > 0; index--)
-			node = node->next;
-	}
-	struct str is = !node ? STR("(nothing)") : node->type == JSON_STRING ? json_text(&arena, node) : node->raw;
-	if (!str_eq(is, str_from(value)))
-		fail_msg("line %d: %s is %.*s instead of %s in %.*s", line, path, STR_ARG(is), value, STR_ARG(buf_str(&out)));
 }
 
 /* ---- what is shown ---- */

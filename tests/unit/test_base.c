@@ -10,13 +10,9 @@
 
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#include "text_fixture.h"
 
-static void assert_str(struct str got, const char *want)
-{
-	if (!str_eq(got, str_from(want)))
-		fail_msg("got \"%.*s\", expected \"%s\"", STR_ARG(got), want);
-}
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* ---- str ---- */
 

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "text_fixture.h"
+
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define MESSAGES     "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 #define FORM_TYPE    "multipart/form-data; boundary=xyz"
@@ -26,12 +28,6 @@ static int tear_down(void **state)
 {
 	arena_release(&arena);
 	return 0;
-}
-
-static void assert_str(struct str got, const char *want)
-{
-	if (!str_eq(got, str_from(want)))
-		fail_msg("got \"%.*s\", expected \"%s\"", STR_ARG(got), want);
 }
 
 /* Exactly as long as it is. */

@@ -14,10 +14,9 @@
 
 #include <cmocka.h>
 
-#define SECOND INT64_C(1000000)
+#include "books_fixture.h"
+
 #define HOUR_S INT64_C(3600)
-#define DAY_S  (24 * HOUR_S)
-#define NOON_S INT64_C(2209118400) /* 2040-01-02 12:00 UTC, a Monday */
 
 static const struct price free_of_charge = {.known = true};
 static const struct price unknown;
@@ -50,15 +49,6 @@ static void world_open(struct world *w)
 	w->b = books_new(&events);
 	w->key = books_scope(w->b, 1, STR_NONE);
 	w->now_s = NOON_S;
-}
-
-static void assert_audit(struct books *b)
-{
-	struct buf report;
-	buf_init(&report, 1 << 20);
-	if (books_audit(b, &report))
-		fail_msg("%.*s", STR_ARG(buf_str(&report)));
-	buf_release(&report);
 }
 
 static void world_close(struct world *w)

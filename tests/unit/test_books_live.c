@@ -15,36 +15,18 @@
 
 #include <cmocka.h>
 
+#include "books_fixture.h"
+#include "random_fixture.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ROUNDS 5000 /* nothing is measured */
 #else
 #define ROUNDS 200000
 #endif
 
-#define SECOND INT64_C(1000000)
 #define MINUTE (60 * SECOND)
-#define NOON_S INT64_C(2209118400) /* 2040-01-02 12:00 UTC */
-#define DAY_S  INT64_C(86400)
 
 static const struct price priced = {.known = true, .input = 1000000000, .cached = 1000000000, .output = 1000000000};
-
-static void assert_audit(struct books *b)
-{
-	struct buf report;
-	buf_init(&report, 1 << 20);
-	if (books_audit(b, &report))
-		fail_msg("%.*s", STR_ARG(buf_str(&report)));
-	buf_release(&report);
-}
-
-/* The same sequence each time; each thread has its own. */
-static uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 static int64_t below(uint64_t *state, int64_t n)
 {

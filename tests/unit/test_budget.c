@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+
 static const struct {
 	const char *text, *printed;
 	struct budget budget;
@@ -131,22 +133,15 @@ static void prints_amounts(void **state)
 
 static uint64_t random_state = 88172645463325252u;
 
-static uint64_t random_u64(void)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	return random_state ^= random_state << 17;
-}
-
 /* Whatever the amount, what is printed reads back to the same, and never takes more room than its digits. */
 static void round_trip(void **state)
 {
 	struct buf out;
 	buf_init(&out, 256);
 	for (int i = 0; i < 200000; i++) {
-		struct budget b = {random_u64() % UNIT_COUNT, random_u64() % PERIOD_COUNT, 0}, again;
+		struct budget b = {random_next(&random_state) % UNIT_COUNT, random_next(&random_state) % PERIOD_COUNT, 0}, again;
 		uint64_t zeros[] = {1, 10, 1000, 100000, 1000000, 1000000000};
-		b.amount = (int64_t)((random_u64() >> (random_u64() % 60 + 4)) / zeros[random_u64() % 6] * zeros[random_u64() % 6] % BUDGET_MAX);
+		b.amount = (int64_t)((random_next(&random_state) >> (random_next(&random_state) % 60 + 4)) / zeros[random_next(&random_state) % 6] * zeros[random_next(&random_state) % 6] % BUDGET_MAX);
 		buf_clear(&out);
 		budget_print(&out, &b);
 		assert_null(budget_parse(buf_str(&out), &again));

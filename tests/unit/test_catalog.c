@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "text_fixture.h"
+
 #define NOW          1700000000
 #define ENGINES_MOST 1000
 
@@ -37,12 +39,6 @@ static int tear_down(void **state)
 	settings_free(settings);
 	arena_release(&arena);
 	return 0;
-}
-
-static void assert_str(struct str got, const char *want)
-{
-	if (!str_eq(got, str_from(want)))
-		fail_msg("got \"%.*s\", expected \"%s\"", STR_ARG(got), want);
 }
 
 static void configure(const char *yaml)
@@ -188,7 +184,7 @@ static void test_targets(void **state)
 	assert_str(t[1].host, "::1");
 	assert_str(t[1].base_path, "/v1");
 	assert_true(t[1].timeouts.idle_ms == 9000 && t[1].max_concurrency == 0 && !t[1].https);
-	assert_true(c->attempts == 2 && c->cors.count == 1 && !c->cors_any);
+	assert_true(c->attempts == 2 && c->cors.count == 1);
 	assert_str(c->cors.items[0], "https://a.example");
 	catalog_unref(c);
 }
@@ -345,6 +341,25 @@ static void test_near(void **state)
 	catalog_unref(c);
 }
 
+/* Clients know models by their aliases as well. */
+static void test_near_aliases(void **state)
+{
+	configure("targets: [{name: g1, url: 'http://g1'}]\n"
+		  "models: [{name: house, aliases: [gpt-4o, gpt-4o-mini, gpt-4.1], targets: [g1]}, {name: zephyr, aliases: [wind], targets: [g1]},\n"
+		  "         {name: a, aliases: [claude-3], targets: [g1]}, {name: b, aliases: [claude-4], targets: [g1]},\n"
+		  "         {name: claude-9, targets: [g1]}, {name: d, aliases: [claude-5], targets: [g1]}]\n");
+	engine("ollama", ENGINE_OLLAMA, "qwen3:latest qwen3:8b");
+	engine("g1", ENGINE_VLLM, "unlike");
+	struct catalog *c = build();
+	expect_near(c, "gpt-4p", "; did you mean 'gpt-4o'?"); /* one of the names of a model is enough: the nearest */
+	expect_near(c, "wynd", "; did you mean 'wind'?");
+	expect_near(c, "zephir", "; did you mean 'zephyr'?");
+	expect_near(c, "qwem3", "; did you mean 'qwen3'?");
+	expect_near(c, "qwen", "; did you mean 'qwen3:8b' or 'qwen3:latest'?");
+	expect_near(c, "claude-7", "; did you mean 'claude-9', 'claude-3' or 'claude-4'?");
+	catalog_unref(c);
+}
+
 /* ---- what lives on ---- */
 
 static void test_states_live_on(void **state)
@@ -495,6 +510,7 @@ int main(void)
 		T(test_alias_never_hides_a_model),
 		T(test_latest),
 		T(test_near),
+		T(test_near_aliases),
 		T(test_states_live_on),
 		T(test_series),
 		T(test_refs),

@@ -6,20 +6,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "admin/discover.h"
 #include "admin/probe.h"
-#include "base/clock.h"
-#include "http/server.h"
-#include "net/resolve.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "server_fixture.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define FAKES_MAX    4
-#define WAIT_US      10000000
 
 /* ---- fake engines ---- */
 
@@ -91,10 +82,7 @@ static const struct route failing_routes[] = {{"*", 500, "{}"}, {NULL, 0, NULL}}
 static const struct route busy_routes[] = {{"*", 429, "{}"}, {NULL, 0, NULL}};
 
 struct fake {
-	struct http_server server;
-	struct listener listener;
-	uint16_t port;
-	char url[80];
+	struct fake_server server;
 	const struct route *routes;
 	const char *fields;
 	const char *key;  /* demanded in Authorization */
@@ -104,7 +92,6 @@ struct fake {
 	bool open;
 };
 
-static struct loop loop;
 static struct fake fakes[FAKES_MAX];
 
 static struct str body_of(const struct route *r)
@@ -152,70 +139,25 @@ static void on_request(struct http_conn *c)
 	http_respond(c, 404, str_from(f->fields ? f->fields : ""), STR("not found"));
 }
 
-static void on_gone(struct http_conn *c)
-{
-}
-
-static const struct http_server_events fake_events = {.request = on_request, .gone = on_gone};
-
-static void on_accepted(struct listener *l, int fd)
-{
-	http_conn_open(&CONTAINER_OF(l, struct fake, listener)->server, fd);
-}
+static const struct http_server_events fake_events = {.request = on_request, .gone = fake_gone};
 
 static void fake_open(struct fake *f, const struct route *routes, uint16_t port)
 {
-	union address a;
-	char name[64];
-	struct str host;
-	*f = (struct fake){.routes = routes};
-	http_server_init(&f->server, &loop, &fake_events, f);
-	assert_true(address_parse(STR("127.0.0.1"), port, &a));
-	assert_int_equal(listener_open(&f->listener, &loop, &a.any, address_len(&a), on_accepted),
-			 0);
-	listener_name(&f->listener, name, sizeof(name));
-	assert_true(address_split(str_from(name), &host, &f->port));
-	snprintf(f->url, sizeof(f->url), "http://%s", name);
-	f->open = true;
+	*f = (struct fake){.routes = routes, .open = true};
+	fake_server_open(&f->server, &fake_events, f, port);
 }
 
 static void fake_close(struct fake *f)
 {
-	if (!f->open)
-		return;
+	if (f->open)
+		fake_server_close(&f->server);
 	f->open = false;
-	listener_close(&f->listener);
-	http_server_close(&f->server);
-	for (int i = 0; i < 20; i++) {
-		loop_turn(&loop);
-		usleep(1000);
-	}
 }
 
 static struct fake *fake(int i, const struct route *routes)
 {
 	fake_open(&fakes[i], routes, 0);
 	return &fakes[i];
-}
-
-#define UNTIL(condition)                                                                          \
-	do {                                                                                      \
-		int64_t end = clock_mono_us() + WAIT_US;                                          \
-		while (!(condition)) {                                                            \
-			if (clock_mono_us() > end)                                                \
-				fail_msg("line %d: waited in vain for %s", __LINE__, #condition); \
-			loop_turn(&loop);                                                         \
-			usleep(500);                                                              \
-		}                                                                                 \
-	} while (0)
-
-static void run_for(int64_t ms)
-{
-	int64_t end = clock_mono_us() + ms * 1000;
-	while (clock_mono_us() < end) {
-		loop_turn(&loop);
-		usleep(500);
-	}
 }
 
 static int set_up(void **state)
@@ -228,10 +170,7 @@ static int tear_down(void **state)
 {
 	for (int i = 0; i < FAKES_MAX; i++)
 		fake_close(&fakes[i]);
-	run_for(30);
-	http_slabs_release(&loop);
-	resolve_release(&loop);
-	loop_release(&loop);
+	end_loop();
 	return 0;
 }
 
@@ -284,7 +223,7 @@ static void test_probe_kinds(void **state)
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct fake *f = fake(0, cases[i].routes);
 		probe_init(&probe);
-		look(f->url, PROBE_ANY, "");
+		look(f->server.url, PROBE_ANY, "");
 		assert_int_equal(probe.outcome, PROBE_ALIVE);
 		assert_int_equal(probe.kind, cases[i].kind);
 		assert_int_equal(probe.models.count, cases[i].models);
@@ -294,7 +233,7 @@ static void test_probe_kinds(void **state)
 		probe.last = &before.models;
 		probe.lacking = before.lacking;
 		f->hits = 0;
-		look(f->url, cases[i].kind, "");
+		look(f->server.url, cases[i].kind, "");
 		assert_int_equal(probe.outcome, PROBE_ALIVE);
 		assert_int_equal(f->hits, cases[i].known_hits);
 		assert_true(engine_models_same(&before.models, &probe.models));
@@ -312,7 +251,7 @@ static void test_probe_never_generates(void **state)
 	for (size_t i = 0; i < COUNT(all); i++) {
 		struct fake *f = fake(0, all[i]);
 		probe_init(&probe);
-		look(f->url, PROBE_ANY, "");
+		look(f->server.url, PROBE_ANY, "");
 		probe_release(&probe);
 		assert_null(strstr(f->paths, "chat"));
 		assert_null(strstr(f->paths, "generate"));
@@ -358,9 +297,9 @@ static void test_probe_outcomes(void **state)
 	};
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct fake *f = fake(0, cases[i].routes);
-		expect_outcome(f->url, cases[i].kind, cases[i].outcome);
+		expect_outcome(f->server.url, cases[i].kind, cases[i].outcome);
 		fake_close(f);
-		expect_outcome(f->url, cases[i].kind, PROBE_REFUSED);
+		expect_outcome(f->server.url, cases[i].kind, PROBE_REFUSED);
 	}
 }
 
@@ -368,19 +307,19 @@ static void test_probe_slow(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
 	f->hangs = true;
-	expect_outcome(f->url, PROBE_ANY, PROBE_SLOW);
+	expect_outcome(f->server.url, PROBE_ANY, PROBE_SLOW);
 	assert_int_equal(f->hits, 1);
-	expect_outcome(f->url, ENGINE_VLLM, PROBE_SLOW);
+	expect_outcome(f->server.url, ENGINE_VLLM, PROBE_SLOW);
 }
 
 static void test_probe_key(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
 	f->key = "Bearer sk-1";
-	expect_outcome(f->url, PROBE_ANY, PROBE_DENIED);
-	expect_outcome(f->url, ENGINE_VLLM, PROBE_DENIED);
+	expect_outcome(f->server.url, PROBE_ANY, PROBE_DENIED);
+	expect_outcome(f->server.url, ENGINE_VLLM, PROBE_DENIED);
 	probe_init(&probe);
-	look(f->url, PROBE_ANY, "authorization: Bearer sk-1\r\n");
+	look(f->server.url, PROBE_ANY, "authorization: Bearer sk-1\r\n");
 	assert_int_equal(probe.outcome, PROBE_ALIVE);
 	probe_release(&probe);
 }
@@ -389,14 +328,14 @@ static void test_probe_base_path(void **state)
 {
 	char url[128];
 	struct fake *f = fake(0, based_routes);
-	snprintf(url, sizeof(url), "%s/inference/v1", f->url);
+	snprintf(url, sizeof(url), "%s/inference/v1", f->server.url);
 	probe_init(&probe);
 	look(url, ENGINE_OPENAI, "");
 	assert_int_equal(probe.models.count, 2);
 	probe_release(&probe);
 	fake_close(f);
 	f = fake(0, ollama_routes);
-	snprintf(url, sizeof(url), "%s/v1", f->url);
+	snprintf(url, sizeof(url), "%s/v1", f->server.url);
 	probe_init(&probe);
 	look(url, PROBE_ANY, "");
 	assert_int_equal(probe.kind, ENGINE_OLLAMA);
@@ -407,14 +346,14 @@ static void test_probe_valet(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
 	f->fields = "server: valet\r\n";
-	expect_outcome(f->url, PROBE_ANY, PROBE_VALET);
+	expect_outcome(f->server.url, PROBE_ANY, PROBE_VALET);
 }
 
 static void test_probe_given_up(void **state)
 {
 	struct url url;
 	struct fake *f = fake(0, vllm_routes);
-	assert_null(url_parse(str_from(f->url), &url));
+	assert_null(url_parse(str_from(f->server.url), &url));
 	probe_init(&probe);
 	probe_start(&probe, &loop, NULL, &url, ENGINE_VLLM, STR(""), 200, on_probed);
 	probed = false;
@@ -428,10 +367,10 @@ static void test_probe_contradicted(void **state)
 	struct fake *f = fake(0, vllm_routes);
 	probe_init(&probe);
 	probe.recheck = true;
-	look(f->url, ENGINE_SGLANG, "");
+	look(f->server.url, ENGINE_SGLANG, "");
 	assert_int_equal(probe.outcome, PROBE_STRANGER);
 	probe_release(&probe);
-	look(f->url, ENGINE_SGLANG, ""); /* configured: what is written counts */
+	look(f->server.url, ENGINE_SGLANG, ""); /* configured: what is written counts */
 	assert_int_equal(probe.outcome, PROBE_ALIVE);
 	probe_release(&probe);
 }
@@ -450,14 +389,12 @@ static void on_changed(void *user)
 static void on_ready(void *user)
 {
 	readies++;
-	assert_true(discovery_first_round_done(discovery));
 }
 
 static void on_looked(void *user, const struct engine *e)
 {
 	looks++;
 	looked_load = e->load;
-	assert_ptr_equal(discovery_load(discovery, str_from(e->name)), &e->load);
 }
 
 static void begin(const char *first, const char *second, uint16_t own)
@@ -477,7 +414,6 @@ static void begin(const char *first, const char *second, uint16_t own)
 							     .changed = on_changed,
 							     .ready = on_ready,
 							     .looked = on_looked});
-	assert_false(discovery_first_round_done(discovery));
 }
 
 static void end(void)
@@ -493,6 +429,13 @@ static const struct engine *engine_named(const char *name)
 		if (strcmp(e->name, name) == 0)
 			return e;
 	return NULL;
+}
+
+/* What it said last of its places and requests; NULL: it is not listed. */
+static const struct engine_load *load_of(const char *name)
+{
+	const struct engine *e = engine_named(name);
+	return e ? &e->load : NULL;
 }
 
 static unsigned engine_count(void)
@@ -517,7 +460,7 @@ static void test_nothing_to_find(void **state)
 	end();
 	struct fake *f = fake(0, vllm_routes);
 	fake_close(f);
-	begin(f->url, NULL, 0);
+	begin(f->server.url, NULL, 0);
 	UNTIL(readies == 1);
 	run_for(100);
 	assert_int_equal(changes, 0);
@@ -528,8 +471,8 @@ static void test_nothing_to_find(void **state)
 static void test_found_lost_back(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
-	uint16_t port = f->port;
-	begin(f->url, NULL, 0);
+	uint16_t port = f->server.port;
+	begin(f->server.url, NULL, 0);
 	UNTIL(readies == 1);
 	assert_true(changes >= 1);
 	const struct engine *e = engine_named("vllm");
@@ -538,7 +481,7 @@ static void test_found_lost_back(void **state)
 	assert_int_equal(e->kind, ENGINE_VLLM);
 	assert_false(e->configured);
 	assert_int_equal(e->models->count, 2);
-	assert_string_equal(e->url, f->url);
+	assert_string_equal(e->url, f->server.url);
 	assert_string_equal(e->version, "0.12.1");
 	unsigned before = changes;
 	run_for(150);
@@ -559,7 +502,7 @@ static void test_found_lost_back(void **state)
 static void test_other_kind(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
-	begin(f->url, NULL, 0);
+	begin(f->server.url, NULL, 0);
 	UNTIL(is_in("vllm", ENGINE_UP));
 	f->routes = ollama_routes;
 	UNTIL(is_in("ollama", ENGINE_UP));
@@ -570,7 +513,7 @@ static void test_other_kind(void **state)
 static void test_models_change(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
-	begin(f->url, NULL, 0);
+	begin(f->server.url, NULL, 0);
 	UNTIL(is_in("vllm", ENGINE_UP));
 	run_for(60);
 	unsigned before = changes;
@@ -584,7 +527,7 @@ static void test_models_change(void **state)
 static void test_two_alike(void **state)
 {
 	struct fake *a = fake(0, vllm_routes), *b = fake(1, vllm_routes);
-	begin(a->url, b->url, 0);
+	begin(a->server.url, b->server.url, 0);
 	UNTIL(readies == 1);
 	assert_true(is_in("vllm", ENGINE_UP));
 	assert_true(is_in("vllm-2", ENGINE_UP));
@@ -595,8 +538,8 @@ static void test_same_engine_twice(void **state)
 {
 	char other[80];
 	struct fake *f = fake(0, vllm_routes);
-	snprintf(other, sizeof(other), "localhost:%u", f->port);
-	begin(f->url, other, 0);
+	snprintf(other, sizeof(other), "localhost:%u", f->server.port);
+	begin(f->server.url, other, 0);
 	UNTIL(readies == 1);
 	run_for(100);
 	assert_int_equal(engine_count(), 1);
@@ -606,7 +549,7 @@ static void test_same_engine_twice(void **state)
 static void test_one_slow_round(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
-	begin(f->url, NULL, 0);
+	begin(f->server.url, NULL, 0);
 	UNTIL(is_in("vllm", ENGINE_UP));
 	run_for(60);
 	unsigned before = changes, hits = f->hits;
@@ -625,7 +568,7 @@ static void test_one_slow_round(void **state)
 static void test_loading(void **state)
 {
 	struct fake *f = fake(0, loading_routes);
-	begin(f->url, NULL, 0);
+	begin(f->server.url, NULL, 0);
 	UNTIL(is_in("llamacpp", ENGINE_LOADING));
 	f->routes = llamacpp_routes;
 	UNTIL(is_in("llamacpp", ENGINE_UP));
@@ -637,7 +580,7 @@ static void test_not_oneself(void **state)
 {
 	struct fake *own = fake(0, vllm_routes), *other = fake(1, vllm_routes);
 	other->fields = "server: valet\r\n";
-	begin(own->url, other->url, own->port);
+	begin(own->server.url, other->server.url, own->server.port);
 	UNTIL(readies == 1);
 	run_for(100);
 	assert_int_equal(own->hits, 0);
@@ -651,7 +594,7 @@ static void test_strangers_are_left_alone(void **state)
 {
 	struct fake *f = fake(0, stranger_routes), *g = fake(1, vllm_routes);
 	g->key = "Bearer x";
-	begin(f->url, g->url, 0);
+	begin(f->server.url, g->server.url, 0);
 	run_for(40 * 20);
 	assert_true(g->hits <= 6);
 	assert_int_equal(engine_count(), 0);
@@ -668,22 +611,22 @@ static void set_target(const char *name, const char *url, enum engine_kind kind,
 static void test_requests_are_told(void **state)
 {
 	struct fake *f = fake(0, vllm_idle_routes);
-	begin(f->url, NULL, 0);
+	begin(f->server.url, NULL, 0);
 	UNTIL(is_in("vllm", ENGINE_UP) && readies == 1);
 	assert_true(looks >= 1 && looked_load.counted && looked_load.running == 0);
 	run_for(60);
 	unsigned before = changes;
 	f->routes = vllm_busy_routes;
 	UNTIL(looked_load.running == 9 && looked_load.waiting == 4);
-	const struct engine_load *load = discovery_load(discovery, STR("vllm"));
+	const struct engine_load *load = load_of("vllm");
 	assert_true(load->counted && load->running == 9 && load->waiting == 4 && load->places == 0 && !load->loaded_known);
-	assert_null(discovery_load(discovery, STR("none")));
+	assert_null(load_of("none"));
 	run_for(60);
 	assert_int_equal(changes, before);
 	fake_close(f);
 	UNTIL(is_in("vllm", ENGINE_DOWN));
 	assert_false(looked_load.counted);
-	load = discovery_load(discovery, STR("vllm"));
+	load = load_of("vllm");
 	assert_int_equal(load->running + load->waiting, 0);
 	end();
 }
@@ -691,24 +634,24 @@ static void test_requests_are_told(void **state)
 static void test_places_are_a_change(void **state)
 {
 	struct fake *f = fake(0, llamacpp_routes);
-	uint16_t port = f->port;
-	begin(f->url, NULL, 0);
+	uint16_t port = f->server.port;
+	begin(f->server.url, NULL, 0);
 	UNTIL(is_in("llamacpp", ENGINE_UP));
-	const struct engine_load *load = discovery_load(discovery, STR("llamacpp"));
+	const struct engine_load *load = load_of("llamacpp");
 	assert_true(load->places == 4 && load->loaded_known && engine_load_has(load, STR("C:\\models\\gemma-3.gguf")));
 	run_for(60);
 	unsigned before = changes;
 	f->routes = llamacpp_wider_routes;
 	UNTIL(changes == before + 1);
-	assert_int_equal(discovery_load(discovery, STR("llamacpp"))->places, 8);
+	assert_int_equal(load_of("llamacpp")->places, 8);
 	fake_close(f);
 	UNTIL(is_in("llamacpp", ENGINE_DOWN));
-	assert_int_equal(discovery_load(discovery, STR("llamacpp"))->places, 8); /* as the models: until the grace time is over */
+	assert_int_equal(load_of("llamacpp")->places, 8); /* as the models: until the grace time is over */
 	UNTIL(engine_count() == 0);
-	assert_null(discovery_load(discovery, STR("llamacpp")));
+	assert_null(load_of("llamacpp"));
 	fake_open(f, llamacpp_routes, port);
 	UNTIL(is_in("llamacpp", ENGINE_UP));
-	assert_int_equal(discovery_load(discovery, STR("llamacpp"))->places, 4);
+	assert_int_equal(load_of("llamacpp")->places, 4);
 	end();
 }
 
@@ -716,19 +659,19 @@ static void test_loaded_is_a_change(void **state)
 {
 	struct fake *f = fake(0, ollama_routes);
 	begin(NULL, NULL, 0);
-	set_target("mine", f->url, ENGINE_OLLAMA, "");
+	set_target("mine", f->server.url, ENGINE_OLLAMA, "");
 	UNTIL(is_in("mine", ENGINE_UP));
-	assert_true(engine_load_has(discovery_load(discovery, STR("mine")), STR("qwen3:8b")));
+	assert_true(engine_load_has(load_of("mine"), STR("qwen3:8b")));
 	run_for(200); /* until all is known of each model */
 	unsigned before = changes;
 	f->routes = ollama_empty_routes;
-	UNTIL(!engine_load_has(discovery_load(discovery, STR("mine")), STR("qwen3:8b")));
-	const struct engine_load *load = discovery_load(discovery, STR("mine"));
+	UNTIL(!engine_load_has(load_of("mine"), STR("qwen3:8b")));
+	const struct engine_load *load = load_of("mine");
 	assert_true(load->loaded_known && load->loaded_count == 0);
 	UNTIL(changes > before);
 	fake_close(f);
 	UNTIL(engine_named("mine")->models->count == 0);
-	assert_false(discovery_load(discovery, STR("mine"))->loaded_known);
+	assert_false(load_of("mine")->loaded_known);
 	end();
 }
 
@@ -738,16 +681,16 @@ static void test_metrics_are_not_needed(void **state)
 	static const struct route odd_routes[] = {
 		{"/v1/models", 200, "@vllm_models.json"}, {"/health", 200, ""}, {"/metrics", 200, "<html>vllm:num_requests_running"}, {NULL, 0, NULL}};
 	struct fake *f = fake(0, vllm_routes), *g = fake(1, odd_routes);
-	begin(f->url, NULL, 0);
-	set_target("odd", g->url, ENGINE_VLLM, "");
+	begin(f->server.url, NULL, 0);
+	set_target("odd", g->server.url, ENGINE_VLLM, "");
 	UNTIL(is_in("vllm", ENGINE_UP) && is_in("odd", ENGINE_UP));
 	unsigned before = looks;
 	UNTIL(looks > before + 4);
 	const char *first = strstr(f->paths, "/metrics");
 	assert_non_null(first);
 	assert_null(strstr(first + 1, "/metrics"));
-	assert_false(discovery_load(discovery, STR("vllm"))->counted);
-	assert_false(discovery_load(discovery, STR("odd"))->counted);
+	assert_false(load_of("vllm")->counted);
+	assert_false(load_of("odd")->counted);
 	assert_true(is_in("vllm", ENGINE_UP) && is_in("odd", ENGINE_UP));
 	end();
 }
@@ -757,7 +700,7 @@ static void test_targets(void **state)
 	struct fake *f = fake(0, vllm_routes);
 	f->key = "Bearer sk-1";
 	begin(NULL, NULL, 0);
-	set_target("mine", f->url, ENGINE_NONE, "authorization: Bearer sk-1\r\n");
+	set_target("mine", f->server.url, ENGINE_NONE, "authorization: Bearer sk-1\r\n");
 	assert_true(is_in("mine", ENGINE_PENDING));
 	UNTIL(readies == 1);
 	const struct engine *e = engine_named("mine");
@@ -766,12 +709,12 @@ static void test_targets(void **state)
 	assert_true(e->configured);
 	run_for(60);
 	unsigned before = changes;
-	set_target("mine", f->url, ENGINE_NONE, "authorization: Bearer sk-1\r\n");
+	set_target("mine", f->server.url, ENGINE_NONE, "authorization: Bearer sk-1\r\n");
 	run_for(60);
 	assert_ptr_equal(engine_named("mine"), e);
 	assert_int_equal(e->state, ENGINE_UP);
 	assert_int_equal(changes, before);
-	set_target("mine", f->url, ENGINE_VLLM, "authorization: Bearer sk-2\r\n");
+	set_target("mine", f->server.url, ENGINE_VLLM, "authorization: Bearer sk-2\r\n");
 	UNTIL(is_in("mine", ENGINE_DOWN));
 	assert_non_null(strstr(engine_named("mine")->error, "401"));
 	set_target(NULL, NULL, ENGINE_NONE, NULL);
@@ -783,7 +726,7 @@ static void test_target_dies(void **state)
 {
 	struct fake *f = fake(0, ollama_routes);
 	begin(NULL, NULL, 0);
-	set_target("mine", f->url, ENGINE_OLLAMA, "");
+	set_target("mine", f->server.url, ENGINE_OLLAMA, "");
 	UNTIL(is_in("mine", ENGINE_UP));
 	fake_close(f);
 	UNTIL(is_in("mine", ENGINE_DOWN));
@@ -797,15 +740,15 @@ static void test_target_wins(void **state)
 {
 	struct fake *f = fake(0, vllm_routes), *g = fake(1, vllm_routes);
 	char url[80];
-	begin(f->url, g->url, 0);
+	begin(f->server.url, g->server.url, 0);
 	UNTIL(is_in("vllm", ENGINE_UP) && is_in("vllm-2", ENGINE_UP));
-	snprintf(url, sizeof(url), "http://localhost:%u/v1", f->port);
+	snprintf(url, sizeof(url), "http://localhost:%u/v1", f->server.port);
 	set_target("vllm-2", url, ENGINE_VLLM, "");
 	UNTIL(is_in("vllm-2", ENGINE_UP));
 	assert_int_equal(engine_count(), 2);
 	assert_true(engine_named("vllm-2")->configured);
 	assert_true(is_in("vllm", ENGINE_UP)); /* what was vllm-2 before */
-	assert_string_equal(engine_named("vllm")->url, g->url);
+	assert_string_equal(engine_named("vllm")->url, g->server.url);
 	set_target(NULL, NULL, ENGINE_NONE, NULL);
 	UNTIL(engine_count() == 2);
 	end();
@@ -828,7 +771,7 @@ static void test_chained_valet(void **state)
 	struct fake *f = fake(0, vllm_routes);
 	f->fields = "server: valet\r\n";
 	begin(NULL, NULL, 0);
-	set_target("upstairs", f->url, ENGINE_NONE, "");
+	set_target("upstairs", f->server.url, ENGINE_NONE, "");
 	UNTIL(is_in("upstairs", ENGINE_UP));
 	unsigned before = changes;
 	run_for(200);
@@ -840,8 +783,8 @@ static void test_chained_valet(void **state)
 static void test_places_change(void **state)
 {
 	struct fake *f = fake(0, vllm_routes), *g = fake(1, ollama_routes);
-	struct str both[] = {str_from(f->url), str_from(g->url)};
-	begin(f->url, NULL, 0);
+	struct str both[] = {str_from(f->server.url), str_from(g->server.url)};
+	begin(f->server.url, NULL, 0);
 	UNTIL(is_in("vllm", ENGINE_UP));
 	const struct engine *e = engine_named("vllm");
 	discovery_set_places(discovery, false, both, 2);
@@ -849,7 +792,6 @@ static void test_places_change(void **state)
 	assert_ptr_equal(engine_named("vllm"), e);
 	discovery_set_places(discovery, false, both + 1, 1);
 	assert_int_equal(engine_count(), 1);
-	discovery_look_now(discovery);
 	run_for(20);
 	end();
 }
@@ -858,8 +800,8 @@ static void test_freed_in_flight(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
 	f->hangs = true;
-	begin(f->url, NULL, 0);
-	set_target("mine", f->url, ENGINE_VLLM, "");
+	begin(f->server.url, NULL, 0);
+	set_target("mine", f->server.url, ENGINE_VLLM, "");
 	UNTIL(f->hits > 0);
 	end();
 }
@@ -868,7 +810,7 @@ static void test_hanging_first_round(void **state)
 {
 	struct fake *f = fake(0, vllm_routes);
 	f->hangs = true;
-	begin(f->url, NULL, 0);
+	begin(f->server.url, NULL, 0);
 	int64_t from = clock_mono_us();
 	UNTIL(readies == 1);
 	assert_true(clock_mono_us() - from < 1500000);

@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ROUNDS 20000
 #else
@@ -23,14 +25,6 @@
 #define SECOND INT64_C(1000)
 
 /* The same sequence each time. */
-static uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
 static void report(struct health *h, enum health_outcome how, bool probe, int64_t now_ms)
 {
 	health_report(h, how, probe, 0, now_ms, 12345);

@@ -17,13 +17,9 @@
 
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+#include "text_fixture.h"
 
-static void assert_str(struct str got, const char *want)
-{
-	assert_int_equal(got.len, strlen(want));
-	assert_memory_equal(got.ptr ? got.ptr : "", want, got.len);
-}
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 /* An exact copy on the heap, so that a sanitizer sees reads past the end. */
 static struct str exact(struct str s)

@@ -11,13 +11,9 @@
 
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+#include "text_fixture.h"
 
-static void assert_str(struct str got, const char *want)
-{
-	assert_int_equal(got.len, strlen(want));
-	assert_memory_equal(got.ptr ? got.ptr : "", want, got.len);
-}
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static struct loop *test_loop; /* only its pool of slabs is used */
 

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* ---- the portable twin ---- */
@@ -51,10 +53,7 @@ static uint64_t random_state = 0x9e3779b97f4a7c15;
 
 static uint32_t random_below(uint32_t n)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (uint32_t)(random_state >> 32) % n;
+	return (uint32_t)(random_next(&random_state) >> 32) % n;
 }
 
 static void assert_same_fail(struct json_fail a, struct json_fail b)

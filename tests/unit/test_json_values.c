@@ -7,6 +7,9 @@
 
 #include <cmocka.h>
 
+#include "text_fixture.h"
+#include "random_fixture.h"
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define TEN(x)       x x x x x x x x x x
 
@@ -14,17 +17,7 @@ static uint64_t random_state = 0x9e3779b97f4a7c15;
 
 static uint32_t random_below(uint32_t n)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (uint32_t)(random_state >> 32) % n;
-}
-
-static void assert_str(struct str got, const char *want)
-{
-	struct str w = str_from(want);
-	if (!str_eq(got, w))
-		fail_msg("got \"%.*s\", expected \"%s\"", STR_ARG(got), want);
+	return (uint32_t)(random_next(&random_state) >> 32) % n;
 }
 
 /* ---- wants ---- */

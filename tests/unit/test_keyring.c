@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "books_fixture.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MANY     5000 /* and the heap is not the system's: nothing is measured */
 #define MEASURED false
@@ -22,8 +24,6 @@
 #define MANY     100000
 #define MEASURED true
 #endif
-
-#define NOW_S INT64_C(2209118400) /* 2040-01-02 12:00 UTC */
 
 /* Keys as they are stored, with their tokens. */
 struct world {
@@ -49,10 +49,7 @@ static void world_open(struct world *w)
 
 static void world_close(struct world *w)
 {
-	struct buf report;
-	buf_init(&report, 4096);
-	assert_int_equal(books_audit(w->b, &report), 0);
-	buf_release(&report);
+	assert_audit(w->b);
 	keyring_unref(w->ring);
 	books_free(w->b);
 	arena_release(&w->arena);
@@ -68,7 +65,7 @@ static void hash_of(const struct hmac_key *pepper, const char *token, uint8_t ou
 static void read_conf(struct world *w, const char *document, struct key_conf *out)
 {
 	struct field_reader r = {.arena = &w->arena, .values = &w->arena};
-	if (!key_conf_read(&r, json_parse(&w->arena, str_from(document), NULL), NOW_S, out))
+	if (!key_conf_read(&r, json_parse(&w->arena, str_from(document), NULL), NOON_S, out))
 		fail_msg("%s: %.*s", document, STR_ARG(r.problems->text));
 }
 
@@ -103,7 +100,7 @@ static void build(struct world *w)
 
 static enum key_verdict find(struct world *w, const char *token, const struct key **out)
 {
-	return keyring_find(w->ring, str_from(token), NOW_S, out);
+	return keyring_find(w->ring, str_from(token), NOON_S, out);
 }
 
 /* ---- verdicts ---- */
@@ -175,13 +172,13 @@ static void the_old_secret_overlaps(void **state)
 	hash_of(&w.pepper, old, w.entries[0].old_hash);
 	build(&w);
 	assert_int_equal(find(&w, old, &k), KEY_UNKNOWN);
-	w.entries[0].old_until_s = NOW_S + 1;
+	w.entries[0].old_until_s = NOON_S + 1;
 	build(&w);
 	assert_int_equal(find(&w, old, &k), KEY_FINE);
 	assert_int_equal(k->serial, 1);
 	assert_int_equal(find(&w, w.tokens[0], &k), KEY_FINE);
-	assert_int_equal(keyring_find(w.ring, str_from(old), NOW_S + 1, &k), KEY_UNKNOWN);
-	assert_int_equal(keyring_find(w.ring, str_from(w.tokens[0]), NOW_S + 1, &k), KEY_FINE);
+	assert_int_equal(keyring_find(w.ring, str_from(old), NOON_S + 1, &k), KEY_UNKNOWN);
+	assert_int_equal(keyring_find(w.ring, str_from(w.tokens[0]), NOON_S + 1, &k), KEY_FINE);
 	world_close(&w);
 }
 
@@ -210,7 +207,7 @@ static struct scope_view view(struct world *w, uint32_t key, const char *pattern
 	struct scope_view v;
 	struct scope *s = books_find(w->b, key, str_from(pattern));
 	assert_non_null(s);
-	books_view(w->b, s, NOW_S * 1000000, &v);
+	books_view(w->b, s, NOON_S * 1000000, &v);
 	return v;
 }
 
@@ -245,7 +242,7 @@ static void what_is_gone_keeps_its_books(void **state)
 	static struct world w;
 	struct claim c = {0};
 	struct claim_answer answer;
-	struct ask ask = {.book_us = NOW_S * 1000000, .input_bound = 100, .output = 1};
+	struct ask ask = {.book_us = NOON_S * 1000000, .input_bound = 100, .output = 1};
 	world_open(&w);
 	struct scope *gateway = books_scope(w.b, 0, STR_NONE);
 	books_set_limits(w.b, gateway, &(struct limits){.rpm = 1000});
@@ -315,7 +312,7 @@ static int64_t find_ns(const struct keyring *k, char (*tokens)[TOKEN_LENGTH + 1]
 	const struct key *key;
 	int64_t began = clock_mono_us();
 	for (size_t i = 0; i < ROUNDS; i++)
-		assert_int_equal(keyring_find(k, str_of(tokens[i * 7919 % n], TOKEN_LENGTH), NOW_S, &key), expected);
+		assert_int_equal(keyring_find(k, str_of(tokens[i * 7919 % n], TOKEN_LENGTH), NOON_S, &key), expected);
 	return (clock_mono_us() - began) * 1000 / ROUNDS;
 }
 
@@ -396,7 +393,7 @@ static void *read_ring(void *arg)
 	struct reader *r = arg;
 	const struct key *k;
 	while (!atomic_load(r->stop) || atomic_load(&r->found) < 100) {
-		r->wrong |= keyring_find(r->ring, str_from(r->token), NOW_S, &k) != KEY_FINE || !key_allows(k, STR("qwen3"));
+		r->wrong |= keyring_find(r->ring, str_from(r->token), NOON_S, &k) != KEY_FINE || !key_allows(k, STR("qwen3"));
 		atomic_fetch_add(&r->found, 1);
 	}
 	keyring_unref(r->ring);

@@ -10,21 +10,17 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+#include "settings_fixture.h"
+
 #define DOLLAR INT64_C(1000000000)
 
 static uint64_t random_state = 88172645463325252u;
 
-static uint64_t random_u64(void)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	return random_state ^= random_state << 17;
-}
-
 /* Of any size up to `bits` bits, small ones as often as large ones. */
 static int64_t random_of(unsigned bits)
 {
-	return (int64_t)(random_u64() >> (64 - 1 - random_u64() % bits));
+	return (int64_t)(random_next(&random_state) >> (64 - 1 - random_next(&random_state) % bits));
 }
 
 /* ---- arithmetic ---- */
@@ -332,17 +328,6 @@ static void local_or_not(void **state)
 	assert_false(price_is_local(ENGINE_VLLM, STR("api.together.xyz")));
 }
 
-static struct settings *settings_of(const char *yaml)
-{
-	struct arena arena;
-	struct field_reader r = {.arena = &arena};
-	arena_init(&arena, 1024);
-	struct settings *s = settings_parse(str_from(yaml), STR_NONE, NULL, 0, &r);
-	assert_non_null(s);
-	arena_release(&arena);
-	return s;
-}
-
 static const char everything[] = "targets:\n"
 				 "- {name: own, url: http://gpu1:8000, price: {input: 3, output: 4, cached: 0.5}}\n"
 				 "- {name: bare, url: http://gpu2:8000}\n"
@@ -354,7 +339,7 @@ static const char everything[] = "targets:\n"
 
 static void order_of_prices(void **state)
 {
-	struct settings *s = settings_of(everything);
+	struct settings *s = take(everything, "");
 	const struct target_conf *own = &s->targets[0], *bare = &s->targets[1], *cloud = &s->targets[2], *nothing = &s->targets[3];
 	const struct str gpu = STR("gpu1"), openai = STR("api.openai.com"), m = STR("plain"), gpt = STR("gpt-4o");
 	bool ceiling = true;
@@ -375,7 +360,7 @@ static void order_of_prices(void **state)
 
 static void local_prices(void **state)
 {
-	struct settings *s = settings_of("prices: {local: {input: 0, output: 0}, electricity: {kwh: 0.30, watts: 500}, ceiling: {input: 9, output: 99}}\n");
+	struct settings *s = take("prices: {local: {input: 0, output: 0}, electricity: {kwh: 0.30, watts: 500}, ceiling: {input: 9, output: 99}}\n", "");
 	const struct str host = STR("127.0.0.1"), m = STR("m");
 	bool ceiling;
 	struct price p = price_for(s, NULL, true, host, m, m, &ceiling);
@@ -388,12 +373,12 @@ static void local_prices(void **state)
 	assert_int_equal(p.per_second, 0);
 	assert_true(ceiling);
 	settings_free(s);
-	s = settings_of("prices: {electricity: {kwh: 1000, watts: 1000000}}\n");
+	s = take("prices: {electricity: {kwh: 1000, watts: 1000000}}\n", "");
 	p = price_for(s, NULL, true, host, m, m, &ceiling);
 	assert_true(costs_per_million(p, 0, 0));
 	assert_int_equal(p.per_second, 1000 * DOLLAR * 1000000 / 3600000 + 1);
 	settings_free(s);
-	s = settings_of("prices: {ceiling: {input: 1, output: 2}}\n");
+	s = take("prices: {ceiling: {input: 1, output: 2}}\n", "");
 	p = price_for(s, NULL, true, host, m, m, &ceiling);
 	assert_true(costs_per_million(p, DOLLAR, 2 * DOLLAR) && ceiling);
 	settings_free(s);

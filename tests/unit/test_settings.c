@@ -17,52 +17,7 @@
 
 #include <cmocka.h>
 
-static void assert_str(struct str s, const char *text)
-{
-	if (!str_eq(s, str_from(text)))
-		fail_msg("\"%.*s\" is not \"%s\"", STR_ARG(s), text);
-}
-
-static struct settings *parse(const char *yaml, const struct settings_override *over, size_t n,
-			      struct buf *report)
-{
-	struct arena arena;
-	struct field_reader r = {.arena = &arena};
-	arena_init(&arena, 1024);
-	struct settings *s = settings_parse(str_from(yaml), STR("valet.yaml"), over, n, &r);
-	for (const struct field_problem *p = r.problems; p; p = p->next)
-		field_problem_print(report, STR("valet.yaml"), p);
-	buf_addc(report, '\0');
-	arena_release(&arena);
-	return s;
-}
-
-static void refuse(const char *yaml, const char *expected)
-{
-	struct buf report;
-	buf_init(&report, 1 << 20);
-	struct settings *s = parse(yaml, NULL, 0, &report);
-	assert_string_equal(report.ptr, expected);
-	assert_null(s);
-	buf_release(&report);
-}
-
-/* `expected`: its warnings. */
-static struct settings *take(const char *yaml, const char *expected)
-{
-	struct buf report;
-	buf_init(&report, 1 << 20);
-	struct settings *s = parse(yaml, NULL, 0, &report);
-	assert_string_equal(report.ptr, expected);
-	assert_non_null(s);
-	buf_release(&report);
-	return s;
-}
-
-static void warn(const char *yaml, const char *expected)
-{
-	settings_free(take(yaml, expected));
-}
+#include "settings_fixture.h"
 
 /* ---- what is taken ---- */
 
@@ -129,7 +84,7 @@ static void defaults(void **state)
 	settings_free(s);
 	s = take("", "");
 	expect_defaults(s);
-	assert_str(s->file, "valet.yaml");
+	assert_str(s->file, SETTINGS_FILE);
 	settings_free(s);
 	s = take("listen:\nlog: {}\ntimeouts:\ntargets: []\n", "");
 	expect_defaults(s);
@@ -337,168 +292,168 @@ static void money_and_limits(void **state)
 static const struct {
 	const char *yaml, *report;
 } bad[] = {
-	{"listen: 300.1.1.1:80\n", "valet.yaml:1:1: listen: expected HOST:PORT with a numeric host "
+	{"listen: 300.1.1.1:80\n", "v:1:1: listen: expected HOST:PORT with a numeric host "
 				   "(or a list of them), found "
 				   "\"300.1.1.1:80\"\n"},
 	{"listen: [\"::1:80\", \"127.0.0.1:99999\", host.example:80]\n",
-	 "valet.yaml:1:10: listen[0]: expected HOST:PORT with a numeric host (or a list of them), "
+	 "v:1:10: listen[0]: expected HOST:PORT with a numeric host (or a list of them), "
 	 "found "
 	 "\"::1:80\"\n"
-	 "valet.yaml:1:20: listen[1]: expected HOST:PORT with a numeric host (or a list of them), "
+	 "v:1:20: listen[1]: expected HOST:PORT with a numeric host (or a list of them), "
 	 "found "
 	 "\"127.0.0.1:99999\"\n"
-	 "valet.yaml:1:39: listen[2]: expected HOST:PORT with a numeric host (or a list of them), "
+	 "v:1:39: listen[2]: expected HOST:PORT with a numeric host (or a list of them), "
 	 "found "
 	 "\"host.example:80\"\n"},
 	{"listen: []\n",
-	 "valet.yaml:1:1: listen: expected at least one HOST:PORT, found an empty list\n"},
+	 "v:1:1: listen: expected at least one HOST:PORT, found an empty list\n"},
 	{"listen: off\n",
-	 "valet.yaml:1:1: listen: expected HOST:PORT with a numeric host (or a list of "
+	 "v:1:1: listen: expected HOST:PORT with a numeric host (or a list of "
 	 "them), found \"off\"\n"},
 	{"listen: [127.0.0.1:1, localhost:1]\n",
-	 "valet.yaml:1:23: listen[1]: localhost:1 stands here twice\n"},
+	 "v:1:23: listen[1]: localhost:1 stands here twice\n"},
 	{"admin_listen: 127.0.0.1:9300\n",
-	 "valet.yaml:1:1: admin_listen: expected another address than "
+	 "v:1:1: admin_listen: expected another address than "
 	 "listen, found 127.0.0.1:9300 for both\n"},
-	{"auth: on\n", "valet.yaml:1:1: auth: expected keys or off, found \"on\"\n"},
+	{"auth: on\n", "v:1:1: auth: expected keys or off, found \"on\"\n"},
 	{"workers: 65\n",
-	 "valet.yaml:1:1: workers: expected a whole number from 0 to 64, found \"65\"\n"},
+	 "v:1:1: workers: expected a whole number from 0 to 64, found \"65\"\n"},
 	{"attempts: 0\n",
-	 "valet.yaml:1:1: attempts: expected a whole number from 1 to 3, found \"0\"\n"},
+	 "v:1:1: attempts: expected a whole number from 1 to 3, found \"0\"\n"},
 	{"cors: [off, local]\n",
-	 "valet.yaml:1:8: cors[0]: off must stand alone, found it in a list with others\n"},
+	 "v:1:8: cors[0]: off must stand alone, found it in a list with others\n"},
 	{"cors: https://a.example/\n",
-	 "valet.yaml:1:1: cors: expected local, *, off, or a list of origins such as "
+	 "v:1:1: cors: expected local, *, off, or a list of origins such as "
 	 "https://chat.example.org, found \"https://a.example/\" (an origin has no path and no "
 	 "slash at "
 	 "its end)\n"},
 	{"cors: a.example\n",
-	 "valet.yaml:1:1: cors: expected local, *, off, or a list of origins such as "
+	 "v:1:1: cors: expected local, *, off, or a list of origins such as "
 	 "https://chat.example.org, found \"a.example\"\n"},
 	{"discover: http://gpu1\n",
-	 "valet.yaml:1:1: discover: expected HOST or HOST:PORT (or a list of them), found "
+	 "v:1:1: discover: expected HOST or HOST:PORT (or a list of them), found "
 	 "\"http://gpu1\" (only host and port, not a URL)\n"},
-	{"discover: gpu1/v1\n", "valet.yaml:1:1: discover: expected HOST or HOST:PORT (or a list "
+	{"discover: gpu1/v1\n", "v:1:1: discover: expected HOST or HOST:PORT (or a list "
 				"of them), found \"gpu1/v1\" "
 				"(only host and port, without a path)\n"},
-	{"discovery_interval: 5\n", "valet.yaml:1:1: discovery_interval: expected a time from "
+	{"discovery_interval: 5\n", "v:1:1: discovery_interval: expected a time from "
 				    "100ms to 1h, such as 500ms, 5s, 2m or "
 				    "1h, found \"5\"\n"},
 	{"log:\n  level: inf\n",
-	 "valet.yaml:2:3: log.level: expected error, warn, info or debug, found "
+	 "v:2:3: log.level: expected error, warn, info or debug, found "
 	 "\"inf\"; did you mean info?\n"},
 	{"timeout: {}\n",
-	 "valet.yaml:1:1: timeout: there is no such setting; did you mean timeouts?\n"},
-	{"ceilings:\n  max_body: 2GiB\n", "valet.yaml:2:3: ceilings.max_body: expected a size from "
+	 "v:1:1: timeout: there is no such setting; did you mean timeouts?\n"},
+	{"ceilings:\n  max_body: 2GiB\n", "v:2:3: ceilings.max_body: expected a size from "
 					  "1KiB to 1GiB, such as 512k, 64MiB or "
 					  "1GB, found \"2GiB\"\n"},
 	{"targets:\n- name: a\n  url: http://a\n- name: b\n  url: ftp://x\n",
-	 "valet.yaml:5:3: targets[1].url: expected an http:// or https:// URL, found "
+	 "v:5:3: targets[1].url: expected an http:// or https:// URL, found "
 	 "\"ftp://x\"\n"},
 	{"targets:\n- name: a b\n- url: http://a\n",
-	 "valet.yaml:2:3: targets[0].name: expected 1 to 64 letters, digits, '-', '_' or '.', "
+	 "v:2:3: targets[0].name: expected 1 to 64 letters, digits, '-', '_' or '.', "
 	 "found \"a "
 	 "b\"\n"
-	 "valet.yaml:2:3: targets[0].url: is missing; expected an http:// or https:// URL\n"
-	 "valet.yaml:3:3: targets[1].name: is missing; expected 1 to 64 letters, digits, '-', '_' "
+	 "v:2:3: targets[0].url: is missing; expected an http:// or https:// URL\n"
+	 "v:3:3: targets[1].name: is missing; expected 1 to 64 letters, digits, '-', '_' "
 	 "or "
 	 "'.'\n"},
 	{"targets:\n- {name: a, url: http://a}\n- {name: a, url: http://b}\n",
-	 "valet.yaml:3:4: targets[1].name: expected a name of its own, found \"a\", which "
+	 "v:3:4: targets[1].name: expected a name of its own, found \"a\", which "
 	 "targets[0] "
 	 "has\n"},
 	{"targets:\n- name: a\n  url: http://a\n  kind: lamacpp\n",
-	 "valet.yaml:4:3: targets[0].kind: expected auto, vllm, llamacpp, ollama, lmstudio, sglang, openai, mistral, openrouter, together, groq, "
+	 "v:4:3: targets[0].kind: expected auto, vllm, llamacpp, ollama, lmstudio, sglang, openai, mistral, openrouter, together, groq, "
 	 "deepseek, gemini or openai_compatible, found \"lamacpp\"; did you mean llamacpp?\n"},
 	{"targets:\n- name: a\n  url: https://a\n  secret: env:VALET_TEST_NONE\n",
-	 "valet.yaml:4:3: targets[0].secret: the environment variable VALET_TEST_NONE is not "
+	 "v:4:3: targets[0].secret: the environment variable VALET_TEST_NONE is not "
 	 "set\n"},
 	{"targets:\n- name: a\n  url: https://a\n  secret: file:/nowhere/at/all\n",
-	 "valet.yaml:4:3: targets[0].secret: cannot read /nowhere/at/all: No such file or "
+	 "v:4:3: targets[0].secret: cannot read /nowhere/at/all: No such file or "
 	 "directory\n"},
 	{"targets:\n- name: a\n  url: https://a\n  secret: sk-canary\n",
-	 "valet.yaml:4:3: targets[0].secret: expected env:NAME or file:PATH (the secret itself "
+	 "v:4:3: targets[0].secret: expected env:NAME or file:PATH (the secret itself "
 	 "must not "
 	 "stand here)\n"},
 	{"targets:\n- name: a\n  url: https://a\n  ca_file: /nowhere.pem\n",
-	 "valet.yaml:4:3: targets[0].ca_file: cannot read /nowhere.pem: No such file or "
+	 "v:4:3: targets[0].ca_file: cannot read /nowhere.pem: No such file or "
 	 "directory\n"},
 	{"targets:\n- name: a\n  url: http://a\n  models: {rename: {x: z, y: z}}\n",
-	 "valet.yaml:4:12: targets[0].models.rename: two models of this target would both be "
+	 "v:4:12: targets[0].models.rename: two models of this target would both be "
 	 "\"z\"\n"},
 	{"targets:\n- name: a\n  url: http://a\n  models: {rename: {x: n}}\nmodels: [{name: m, "
 	 "aliases: "
 	 "n}]\n",
-	 "valet.yaml:4:12: targets[0].models.rename: \"n\" is an alias of models[0] already\n"},
+	 "v:4:12: targets[0].models.rename: \"n\" is an alias of models[0] already\n"},
 	{"targets: {name: a}\n",
-	 "valet.yaml:1:1: targets: expected a list of mappings, found a mapping\n"},
-	{"models:\n- name: m\n- name: m\n", "valet.yaml:3:3: models[1].name: expected a name of "
+	 "v:1:1: targets: expected a list of mappings, found a mapping\n"},
+	{"models:\n- name: m\n- name: m\n", "v:3:3: models[1].name: expected a name of "
 					    "its own, found \"m\", which is the name of "
 					    "models[0]\n"},
 	{"models:\n- {name: m, aliases: [n, m]}\n- {name: o, aliases: n}\n",
-	 "valet.yaml:2:26: models[0].aliases[1]: expected a name of its own, found \"m\", which is "
+	 "v:2:26: models[0].aliases[1]: expected a name of its own, found \"m\", which is "
 	 "the "
 	 "name of models[0]\n"
-	 "valet.yaml:3:13: models[1].aliases[0]: expected a name of its own, found \"n\", which is "
+	 "v:3:13: models[1].aliases[0]: expected a name of its own, found \"n\", which is "
 	 "an "
 	 "alias of models[0]\n"},
-	{"models:\n- {name: m, targets: gpu1}\n", "valet.yaml:2:13: models[0].targets[0]: expected "
+	{"models:\n- {name: m, targets: gpu1}\n", "v:2:13: models[0].targets[0]: expected "
 						  "the name of a target, found \"gpu1\"; there are "
 						  "no targets\n"},
 	{"targets: [{name: gpu1, url: http://a}]\nmodels:\n- name: m\n  targets:\n  - gpu1\n  - "
 	 "gpu2\n"
 	 "  - {target: zzz}\n",
-	 "valet.yaml:6:5: models[0].targets[1]: expected the name of a target, found \"gpu2\"; did "
+	 "v:6:5: models[0].targets[1]: expected the name of a target, found \"gpu2\"; did "
 	 "you "
 	 "mean gpu1?\n"
-	 "valet.yaml:7:5: models[0].targets[2]: expected the name of a target, found \"zzz\"\n"},
+	 "v:7:5: models[0].targets[2]: expected the name of a target, found \"zzz\"\n"},
 	{"models:\n- name: m\n  targets: [[]]\n",
-	 "valet.yaml:3:13: models[0].targets[0]: expected target names, or {target, model}, found "
+	 "v:3:13: models[0].targets[0]: expected target names, or {target, model}, found "
 	 "a list\n"},
 	{"models: [{name: \" m\"}]\n",
-	 "valet.yaml:1:11: models[0].name: expected a text of 1 to 200 "
+	 "v:1:11: models[0].name: expected a text of 1 to 200 "
 	 "bytes, found \" m\" (it begins or ends with a space)\n"},
-	{"limits: {rpm: -1}\n", "valet.yaml:1:10: limits.rpm: expected a whole number from 0 to 1000000000000, or off, found \"-1\"\n"},
+	{"limits: {rpm: -1}\n", "v:1:10: limits.rpm: expected a whole number from 0 to 1000000000000, or off, found \"-1\"\n"},
 	{"limits: {budget: [1M/dya, $1.0000000001, 1k]}\n",
-	 "valet.yaml:1:19: limits.budget[0]: expected a budget such as 1M/day, $20/month or $100/total (or a list of them), found \"1M/dya\" "
+	 "v:1:19: limits.budget[0]: expected a budget such as 1M/day, $20/month or $100/total (or a list of them), found \"1M/dya\" "
 	 "(expected /day, /week, /month or /total behind the amount)\n"
-	 "valet.yaml:1:27: limits.budget[1]: expected a budget such as 1M/day, $20/month or $100/total (or a list of them), found "
+	 "v:1:27: limits.budget[1]: expected a budget such as 1M/day, $20/month or $100/total (or a list of them), found "
 	 "\"$1.0000000001\" (expected an amount such as 200k or 1.5M tokens, or $2.50 with at most nine decimals)\n"},
 	{"models:\n- name: m\n  limits:\n    budget: [1M/day, $1/day, 2k/day]\n",
-	 "valet.yaml:4:30: models[0].limits.budget[2]: expected one budget of tokens for a period, found a second one (day)\n"},
+	 "v:4:30: models[0].limits.budget[2]: expected one budget of tokens for a period, found a second one (day)\n"},
 	{"probation: {budget: [$1, $2/total]}\n",
-	 "valet.yaml:1:26: probation.budget[1]: expected one budget of dollars for a period, found a second one (total)\n"},
+	 "v:1:26: probation.budget[1]: expected one budget of dollars for a period, found a second one (total)\n"},
 	{"prices:\n  local: {input: 1}\n",
-	 "valet.yaml:2:3: prices.local: output is missing: a price has both input and output (0 where there is none)\n"},
+	 "v:2:3: prices.local: output is missing: a price has both input and output (0 where there is none)\n"},
 	{"prices: {ceiling: {output: 1}}\n",
-	 "valet.yaml:1:10: prices.ceiling: input is missing: a price has both input and output (0 where there is none)\n"},
+	 "v:1:10: prices.ceiling: input is missing: a price has both input and output (0 where there is none)\n"},
 	{"prices: {local: {cached: 1}}\n",
-	 "valet.yaml:1:10: prices.local: input and output are missing: the price of cached input is not all of a price\n"},
-	{"prices: {electricity: {watts: 300}}\n", "valet.yaml:1:10: prices.electricity: kwh is missing: expected both kwh and watts\n"},
-	{"prices: {electricity: {kwh: 0}}\n", "valet.yaml:1:10: prices.electricity: watts is missing: expected both kwh and watts\n"},
+	 "v:1:10: prices.local: input and output are missing: the price of cached input is not all of a price\n"},
+	{"prices: {electricity: {watts: 300}}\n", "v:1:10: prices.electricity: kwh is missing: expected both kwh and watts\n"},
+	{"prices: {electricity: {kwh: 0}}\n", "v:1:10: prices.electricity: watts is missing: expected both kwh and watts\n"},
 	{"targets: [{name: a, url: http://a, price: {input: free, output: 1}}]\n",
-	 "valet.yaml:1:36: targets[0].price: input is missing: a price has both input and output (0 where there is none)\n"
-	 "valet.yaml:1:44: targets[0].price.input: expected an amount of dollars such as 2.50, found \"free\"\n"},
+	 "v:1:36: targets[0].price: input is missing: a price has both input and output (0 where there is none)\n"
+	 "v:1:44: targets[0].price.input: expected an amount of dollars such as 2.50, found \"free\"\n"},
 	{"models: [{name: m, price: {input: 1000001, output: 1}}]\n",
-	 "valet.yaml:1:20: models[0].price: input is missing: a price has both input and output (0 where there is none)\n"
-	 "valet.yaml:1:28: models[0].price.input: expected an amount of dollars such as 2.50, found \"1000001\" (it is too much)\n"},
+	 "v:1:20: models[0].price: input is missing: a price has both input and output (0 where there is none)\n"
+	 "v:1:28: models[0].price.input: expected an amount of dollars such as 2.50, found \"1000001\" (it is too much)\n"},
 	{"models: [{name: m, max_output: -1}]\n",
-	 "valet.yaml:1:20: models[0].max_output: expected a whole number from 0 to 100000000, or off, found \"-1\"\n"},
-	{"time_zone: ../etc\n", "valet.yaml:1:1: time_zone: expected the name of a time zone such as Europe/Berlin, found \"../etc\"\n"},
-	{"webhook: {url: ftp://canary}\n", "valet.yaml:1:11: webhook.url: expected an http:// or https:// URL, env:NAME or file:PATH\n"},
+	 "v:1:20: models[0].max_output: expected a whole number from 0 to 100000000, or off, found \"-1\"\n"},
+	{"time_zone: ../etc\n", "v:1:1: time_zone: expected the name of a time zone such as Europe/Berlin, found \"../etc\"\n"},
+	{"webhook: {url: ftp://canary}\n", "v:1:11: webhook.url: expected an http:// or https:// URL, env:NAME or file:PATH\n"},
 	{"webhook: {url: \"https://u:canary@h/\"}\n",
-	 "valet.yaml:1:11: webhook.url: expected an http:// or https:// URL, env:NAME or file:PATH (a user name or password does not belong in a "
+	 "v:1:11: webhook.url: expected an http:// or https:// URL, env:NAME or file:PATH (a user name or password does not belong in a "
 	 "URL)\n"},
 	{"webhook: {url: https://h, kind: slak}\n",
-	 "valet.yaml:1:27: webhook.kind: expected auto, ntfy, discord, slack or json, found \"slak\"; did you mean slack?\n"},
+	 "v:1:27: webhook.kind: expected auto, ntfy, discord, slack or json, found \"slak\"; did you mean slack?\n"},
 	{"journal_max: 15MiB\n",
-	 "valet.yaml:1:1: journal_max: expected a size from 16MiB to 1024GiB, such as 512k, 64MiB or 1GB, found \"15MiB\"\n"},
-	{"a: &x 1\n", "valet.yaml:1:4: anchors (&name) are not supported\n"},
+	 "v:1:1: journal_max: expected a size from 16MiB to 1024GiB, such as 512k, 64MiB or 1GB, found \"15MiB\"\n"},
+	{"a: &x 1\n", "v:1:4: anchors (&name) are not supported\n"},
 	{"listen: a\nlisten: b\n",
-	 "valet.yaml:2:1: \"listen\" stands here a second time; it is in line 1 already\n"},
-	{"listen:\n\t- a\n", "valet.yaml:2:1: found a tab; expected spaces for indentation\n"},
+	 "v:2:1: \"listen\" stands here a second time; it is in line 1 already\n"},
+	{"listen:\n\t- a\n", "v:2:1: found a tab; expected spaces for indentation\n"},
 	{"- listen\n",
-	 "valet.yaml:1:1: expected a mapping of settings, such as \"listen: 127.0.0.1:9300\"\n"},
+	 "v:1:1: expected a mapping of settings, such as \"listen: 127.0.0.1:9300\"\n"},
 };
 
 static void refusals(void **state)
@@ -512,35 +467,35 @@ static void warnings(void **state)
 {
 	setenv("VALET_TEST_KEY", "k-1", 1);
 	warn("listen: 0.0.0.0:9300\n", "");
-	warn("listen: 0.0.0.0:9300\nauth: off\n", "valet.yaml:2:1: auth: warning: off: everyone "
+	warn("listen: 0.0.0.0:9300\nauth: off\n", "v:2:1: auth: warning: off: everyone "
 						  "who can reach 0.0.0.0:9300 may use every "
 						  "model\n");
-	warn("admin_listen: 0.0.0.0:1\n", "valet.yaml:1:1: admin_listen: warning: everyone who can "
+	warn("admin_listen: 0.0.0.0:1\n", "v:1:1: admin_listen: warning: everyone who can "
 					  "reach 0.0.0.0:1 may administer "
 					  "Valet; expected a loopback address\n");
-	warn("auth: off\ncors: \"*\"\n", "valet.yaml:2:1: cors: warning: with auth off, every web "
+	warn("auth: off\ncors: \"*\"\n", "v:2:1: cors: warning: with auth off, every web "
 					 "page that is opened here may use "
 					 "every model\n");
 	warn("discovery: off\n",
-	     "valet.yaml:1:1: targets: warning: there is nowhere to send a request: "
+	     "v:1:1: targets: warning: there is nowhere to send a request: "
 	     "no targets, and discovery is off\n");
 	warn("targets:\n- {name: a, url: http://x}\n- {name: b, url: http://x}\n",
-	     "valet.yaml:3:13: targets[1].url: warning: the same URL as targets[0]\n");
+	     "v:3:13: targets[1].url: warning: the same URL as targets[0]\n");
 	warn("targets:\n- {name: a, url: http://gpu1, secret: \"env:VALET_TEST_KEY\"}\n"
 	     "- {name: b, url: http://127.0.0.1, secret: \"env:VALET_TEST_KEY\"}\n",
-	     "valet.yaml:2:13: targets[0].url: warning: the secret goes over the network "
+	     "v:2:13: targets[0].url: warning: the secret goes over the network "
 	     "unencrypted; "
 	     "expected an https:// URL\n");
 	warn("targets:\n- {name: a, url: http://x, models: {exclude: \"q*\", rename: {q: z}}}\n",
-	     "valet.yaml:2:52: targets[0].models.rename: warning: \"q\" is renamed but not listed: "
+	     "v:2:52: targets[0].models.rename: warning: \"q\" is renamed but not listed: "
 	     "see "
 	     "include and exclude\n");
 	warn("targets:\n- {name: a, url: http://x}\nmodels: [{name: m, targets: [a, a]}]\n",
-	     "valet.yaml:3:33: models[0].targets[1]: warning: the same as targets[0] of this "
+	     "v:3:33: models[0].targets[1]: warning: the same as targets[0] of this "
 	     "model\n");
 	warn("prices: {local: {input: 1, output: 1, cached: 2}}\n",
-	     "valet.yaml:1:39: prices.local.cached: warning: cached input costs more than other input\n");
-	warn("webhook: {kind: slack}\n", "valet.yaml:1:11: webhook.kind: warning: it has no use without a url\n");
+	     "v:1:39: prices.local.cached: warning: cached input costs more than other input\n");
+	warn("webhook: {kind: slack}\n", "v:1:11: webhook.kind: warning: it has no use without a url\n");
 }
 
 /* A host's list of zones is a folder of files; where there is none at all, only a warning says so. */
@@ -556,17 +511,17 @@ static void time_zones(void **state)
 	warn("time_zone: Middle\n", "");
 	warn("time_zone: UTC\n", "");
 	refuse("time_zone: Earth/Nowhere\n",
-	       "valet.yaml:1:1: time_zone: there is no time zone \"Earth/Nowhere\"; expected a name such as Europe/Berlin\n");
-	refuse("time_zone: right/Middle\n", "valet.yaml:1:1: time_zone: expected the name of a time zone such as Europe/Berlin, found "
+	       "v:1:1: time_zone: there is no time zone \"Earth/Nowhere\"; expected a name such as Europe/Berlin\n");
+	refuse("time_zone: right/Middle\n", "v:1:1: time_zone: expected the name of a time zone such as Europe/Berlin, found "
 					    "\"right/Middle\" (those zones count leap seconds)\n");
 	fd = open(zone, O_TRUNC | O_WRONLY);
 	assert_int_equal(write(fd, "no", 2), 2);
 	close(fd);
-	refuse("time_zone: Middle\n", "valet.yaml:1:1: time_zone: there is no time zone \"Middle\"; expected a name such as Europe/Berlin\n");
+	refuse("time_zone: Middle\n", "v:1:1: time_zone: there is no time zone \"Middle\"; expected a name such as Europe/Berlin\n");
 	unlink(zone);
 	rmdir(folder);
 	snprintf(report, sizeof(report),
-		 "valet.yaml:1:1: time_zone: warning: there is no list of time zones in %s (install tzdata): Valet starts only without this "
+		 "v:1:1: time_zone: warning: there is no list of time zones in %s (install tzdata): Valet starts only without this "
 		 "setting\n",
 		 folder);
 	warn("time_zone: Middle\n", report);

@@ -11,51 +11,7 @@
 
 #include <cmocka.h>
 
-static void assert_str(struct str s, const char *text)
-{
-	if (!str_eq(s, str_from(text)))
-		fail_msg("\"%.*s\" is not \"%s\"", STR_ARG(s), text);
-}
-
-static struct settings *parse(const char *yaml, struct buf *report)
-{
-	struct arena arena;
-	struct field_reader r = {.arena = &arena};
-	arena_init(&arena, 1024);
-	struct settings *s = settings_parse(str_from(yaml), STR("v"), NULL, 0, &r);
-	for (const struct field_problem *p = r.problems; p; p = p->next)
-		field_problem_print(report, STR("v"), p);
-	buf_addc(report, '\0');
-	arena_release(&arena);
-	return s;
-}
-
-static void refuse(const char *yaml, const char *expected)
-{
-	struct buf report;
-	buf_init(&report, 1 << 20);
-	struct settings *s = parse(yaml, &report);
-	assert_string_equal(report.ptr, expected);
-	assert_null(s);
-	buf_release(&report);
-}
-
-/* `expected`: its warnings. */
-static struct settings *take(const char *yaml, const char *expected)
-{
-	struct buf report;
-	buf_init(&report, 1 << 20);
-	struct settings *s = parse(yaml, &report);
-	assert_string_equal(report.ptr, expected);
-	assert_non_null(s);
-	buf_release(&report);
-	return s;
-}
-
-static void warn(const char *yaml, const char *expected)
-{
-	settings_free(take(yaml, expected));
-}
+#include "settings_fixture.h"
 
 static int set_up(void **state)
 {

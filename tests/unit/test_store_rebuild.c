@@ -385,6 +385,50 @@ static void test_older_copy(void **state)
 	assert_int_equal(sum.requests, FED + REST + OPEN);
 }
 
+/* valet.db-wal is gone after a crash: what can be known goes on, what cannot is said, and the next start is content. */
+static void test_lost_wal(void **state)
+{
+	make_folder();
+	pid_t child = fork();
+	if (child == 0) {
+		struct store *s = open_store();
+		put_key(s, key_named("new"));
+		assert_true(store_delete_key(s, KEYS));
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(child, &(int){0}, 0), child);
+	assert_int_equal(unlink(path_of("valet.db-wal")), 0);
+	assert_null(start());
+	assert_non_null(strstr(said(), "lacks the last 2 changes"));
+	rebuild_it();
+	assert_true(report.lost);
+	assert_true(tells("LOST: valet.db was an older one") && tells("last 2 changes"));
+	assert_int_equal(keys_now().count, KEYS);
+	struct usage_sum sum = starts(false);
+	assert_true(sum.output >= LEASED); /* what may have been spent of leases is charged */
+	struct store *s = open_store();
+	put_key(s, key_named("newer"));
+	store_close(s);
+	assert_int_equal(keys_now().count, KEYS + 1);
+}
+
+/* Bytes of a schema have changed so that it is still one: a column less. */
+static void test_changed_schema(void **state)
+{
+	static const char column[] = "bytes_in INTEGER, bytes_out INTEGER", changed[] = "bytes_in /*TEGER, bytes_out INT*/ ";
+	char page[4096];
+	make_folder();
+	int fd = open(path_of("requests-2026-11.db"), O_RDONLY);
+	assert_int_equal(pread(fd, page, sizeof(page), 0), sizeof(page));
+	close(fd);
+	size_t at = str_search(str_of(page, sizeof(page)), str_of(column, sizeof(column) - 1));
+	assert_true(at < sizeof(page));
+	put_bytes("requests-2026-11.db", (int64_t)at, changed, sizeof(changed) - 1, -1);
+	rebuild_it();
+	assert_true(tells("requests-2026-11.db was damaged"));
+	starts(true);
+}
+
 /* ---- the journal ---- */
 
 /* Its oldest or newest file that holds something. */
@@ -570,7 +614,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_first_page), TEST(test_sums), TEST(test_keys), TEST(test_whole_file), TEST(test_changed_rows), TEST(test_requests), TEST(test_both),
-		TEST(test_older_copy), TEST(test_journal), TEST(test_twice), TEST(test_kills), TEST(test_anywhere), TEST(test_plan_refuses),
+		TEST(test_older_copy), TEST(test_lost_wal), TEST(test_changed_schema), TEST(test_journal), TEST(test_twice), TEST(test_kills), TEST(test_anywhere), TEST(test_plan_refuses),
 	};
 	buf_init(&why, 65536);
 	if (!civil_set_zone("UTC", &why))

@@ -12,13 +12,9 @@
 
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+#include "text_fixture.h"
 
-static void assert_str(struct str got, const char *want)
-{
-	if (!str_eq(got, str_from(want)))
-		fail_msg("got \"%.*s\", expected \"%s\"", STR_ARG(got), want);
-}
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 /* Exactly as long as it is, so that a sanitizer sees every byte too far. */
 static unsigned tap_into(const char *event, struct usage *usage)
