@@ -12,7 +12,7 @@ const struct command *const commands[] = {
 	&command_target, &command_recover, &command_reference, &command_version, NULL,
 };
 
-enum { HELP_MAX = 64 * 1024 };
+enum { HELP_MAX = 64 * 1024, SUMMARY_COLUMN = 15 };
 
 int cli_put(const struct buf *text)
 {
@@ -34,14 +34,17 @@ static const char *last_word(const struct command *command)
 
 static void list(struct buf *out, const struct command *const *of)
 {
-	for (size_t i = 0; of[i]; i++)
-		buf_addf(out, "  %-12s %s\n", last_word(of[i]), of[i]->summary);
+	for (size_t i = 0; of[i]; i++) {
+		buf_addf(out, "  %-12s ", last_word(of[i]));
+		options_wrap(out, of[i]->summary, SUMMARY_COLUMN, SUMMARY_COLUMN);
+	}
 }
 
 void cli_print_help(struct buf *out, const struct command *command)
 {
-	buf_addf(out, "usage: valet %s%s%s\n\n%s\n\n", command->name,
-		 *command->arguments ? " " : "", command->arguments, command->text);
+	buf_addf(out, "usage: valet %s%s%s\n\n", command->name, *command->arguments ? " " : "", command->arguments);
+	options_wrap(out, command->text, 0, 0);
+	BUF_ADD(out, "\n");
 	if (command->subs) {
 		list(out, command->subs);
 		buf_addf(out, "\nvalet %s COMMAND --help says more.\n\n", command->name);

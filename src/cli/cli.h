@@ -16,7 +16,7 @@ struct command {
 	const char *name;      /* "check"; of one below another: "key create" */
 	const char *arguments; /* "[[-c] FILE] [--json]" */
 	const char *summary;   /* one line, without a full stop */
-	const char *text;      /* what it does, in lines of at most 80 columns */
+	const char *text;      /* what it does; options_wrap() breaks its lines */
 	const struct option *options;
 	size_t option_count;
 	/* argv[0] is the command's name. Returns the exit code. NULL where there is `subs`. */

@@ -97,6 +97,31 @@ int options_next(struct options *o)
 	return OPTIONS_OVER;
 }
 
+/* ---- help ---- */
+
+enum { COLUMNS = 80, HELP_COLUMN = 33 };
+
+void options_wrap(struct buf *out, const char *text, size_t column, size_t indent)
+{
+	bool first = true; /* word of its line */
+	for (const char *at = text; *at;) {
+		size_t gap = strspn(at, " \n"), len = strcspn(at + gap, " \n");
+		bool paragraph = gap > 1 && at[0] == '\n' && at[1] == '\n';
+		if (len == 0)
+			break;
+		if (paragraph || (!first && column + 1 + len > COLUMNS)) {
+			buf_addf(out, "%s\n%*s", paragraph ? "\n" : "", (int)indent, "");
+			column = indent;
+			first = true;
+		}
+		buf_addf(out, "%s%.*s", first ? "" : " ", (int)len, at + gap);
+		column += len + !first;
+		first = false;
+		at += gap + len;
+	}
+	buf_addc(out, '\n');
+}
+
 static void print_one(struct buf *out, const struct option *option)
 {
 	char left[64], letter[8] = "    ";
@@ -104,7 +129,8 @@ static void print_one(struct buf *out, const struct option *option)
 		snprintf(letter, sizeof(letter), "-%c, ", option->letter);
 	snprintf(left, sizeof(left), "%s--%s%s%s", letter, option->name, option->value ? " " : "",
 		 option->value ? option->value : "");
-	buf_addf(out, "  %-30s %s\n", left, option->help);
+	buf_addf(out, "  %-30s ", left);
+	options_wrap(out, option->help, HELP_COLUMN, HELP_COLUMN);
 }
 
 void options_print(struct buf *out, const struct option *table, size_t count)

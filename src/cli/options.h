@@ -40,7 +40,10 @@ void options_init(struct options *o, const char *command, const struct option *t
 /* The index in the table of the next option; OPTIONS_OVER at the end; OPTIONS_WRONG after a line on
  * stderr. Takes --name VALUE, --name=VALUE, -n VALUE, -nVALUE; what follows "--" is no option. */
 int options_next(struct options *o);
-/* Appends a line for each option, with --help as the last. */
+/* Appends each option with its help, with --help as the last. */
 void options_print(struct buf *out, const struct option *table, size_t count);
+/* Appends the words of `text` and a newline, in lines of at most 80 columns where no word is longer: the first line has `column` columns already,
+ * the others begin with `indent` spaces. An empty line stays one. */
+void options_wrap(struct buf *out, const char *text, size_t column, size_t indent);
 
 #endif

@@ -149,6 +149,7 @@ struct catalog {
 	bool keys_needed;        /* a request without a good key is refused */
 	uint32_t attempts;
 	int64_t heartbeat_ms, max_body, client_idle_ms;
+	uint64_t max_answer;     /* bytes of an answer */
 	bool breaker;            /* targets that fail are left alone */
 	int64_t queue_wait_ms;   /* a request waits for a place at most so long */
 	int64_t queue_beat_ms;   /* a stream that has waited so long begins to get comments */

@@ -413,6 +413,7 @@ static void copy_settings(struct catalog *c, const struct settings *s)
 	c->queue_wait_ms = s->queue.max_wait_ms;
 	c->queue_beat_ms = s->queue.heartbeat_after_ms;
 	c->max_body = s->ceilings.max_body;
+	c->max_answer = s->ceilings.max_answer ? (uint64_t)s->ceilings.max_answer : UINT64_MAX;
 	c->client_idle_ms = s->timeouts.client_idle_ms;
 }
 

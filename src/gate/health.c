@@ -47,11 +47,24 @@ static int64_t doubled(int64_t first_ms, uint32_t times, int64_t most_ms)
 	return ms < most_ms ? ms : most_ms;
 }
 
-static void open_it(struct view *v, bool denied, int64_t now_ms, uint32_t random)
+static bool is_bad(enum health_outcome how)
 {
+	return how == HEALTH_BAD || how == HEALTH_SILENT;
+}
+
+static int64_t cool_down(enum health_outcome how, uint32_t times)
+{
+	if (how == HEALTH_DENIED)
+		return doubled(HEALTH_DENIED_MS, times, HEALTH_DENIED_MAX_MS);
+	return doubled(HEALTH_COOL_MS, times, how == HEALTH_SILENT ? HEALTH_SILENT_MAX_MS : HEALTH_COOL_MAX_MS);
+}
+
+static void open_it(struct view *v, enum health_outcome how, int64_t now_ms, uint32_t random)
+{
+	bool denied = how == HEALTH_DENIED;
 	if (denied != v->denied)
 		v->cools = 0;
-	int64_t ms = denied ? doubled(HEALTH_DENIED_MS, v->cools, HEALTH_DENIED_MAX_MS) : doubled(HEALTH_COOL_MS, v->cools, HEALTH_COOL_MAX_MS);
+	int64_t ms = cool_down(how, v->cools);
 	v->mode = HEALTH_OPEN;
 	v->probing = false;
 	v->denied = denied;
@@ -75,26 +88,26 @@ static bool has_failed_too_often(const struct view *v)
 static void apply_closed(struct view *v, enum health_outcome how, int64_t now_ms, uint32_t random)
 {
 	if (how == HEALTH_DENIED) {
-		open_it(v, true, now_ms, random);
+		open_it(v, how, now_ms, random);
 		return;
 	}
-	if (how != HEALTH_GOOD && how != HEALTH_BAD)
+	if (how != HEALTH_GOOD && !is_bad(how))
 		return;
 	if (v->cools && now_ms >= v->until_ms) /* the probation is over */
 		v->cools = 0;
-	v->history = v->history << 1 | (how == HEALTH_BAD);
+	v->history = v->history << 1 | is_bad(how);
 	if (how == HEALTH_GOOD)
 		v->pauses = 0;
 	else if (has_failed_too_often(v))
-		open_it(v, false, now_ms, random);
+		open_it(v, how, now_ms, random);
 }
 
 static void apply_probe(struct view *v, enum health_outcome how, int64_t now_ms, uint32_t random)
 {
 	if (how == HEALTH_CANCELLED)
 		v->probing = false;
-	else if (how == HEALTH_BAD || how == HEALTH_DENIED)
-		open_it(v, how == HEALTH_DENIED, now_ms, random);
+	else if (is_bad(how) || how == HEALTH_DENIED)
+		open_it(v, how, now_ms, random);
 	else /* an answer that says "later" comes from one who is there */
 		close_it(v, now_ms);
 }
@@ -106,7 +119,7 @@ static void apply_late(struct view *v, enum health_outcome how, bool probe, int6
 	if (probe && how == HEALTH_GOOD)
 		close_it(v, now_ms);
 	else if (how == HEALTH_DENIED && v->mode == HEALTH_OPEN && !v->denied)
-		open_it(v, true, now_ms, random);
+		open_it(v, how, now_ms, random);
 }
 
 static void apply(struct view *v, enum health_outcome how, bool probe, int64_t now_ms, uint32_t random)

@@ -2,7 +2,7 @@
  * maintenance. One struct in each target's live state; atomics, any thread; time is an argument. All zero is a target that nothing is known against.
  *
  * Closed: all requests pass. Failures in a row (or half of the last sixteen) open it; open: none pass until the cool-down is over, which doubles with
- * each failed probe; half open: one request passes as the probe, and its outcome closes or opens it again. For HEALTH_PROBATION_MS after that, fewer failures open
+ * each failed probe, up to four seconds (thirty where it was silent instead of failing at once); half open: one request passes as the probe, and its outcome closes or opens it again. For HEALTH_PROBATION_MS after that, fewer failures open
  * it again, and with the next longer cool-down, so that a flapping target costs little. What a watcher sees from outside (a target that
  * answers its probes again) ends the cool-down early. Requests that were sent before it opened change nothing when they end.
  *
@@ -18,8 +18,9 @@
 #define HEALTH_FAILURES_SHARE 8      /* of the last 16 do as well */
 #define HEALTH_FAILURES_AGAIN 2      /* on probation */
 #define HEALTH_PROBATION_MS   30000  /* after a good probe */
-#define HEALTH_COOL_MS        1000   /* the first cool-down; doubles up to HEALTH_COOL_MAX_MS; plus up to a tenth by chance */
-#define HEALTH_COOL_MAX_MS    30000
+#define HEALTH_COOL_MS        1000   /* the first cool-down; doubles up to the next two; plus up to a tenth by chance */
+#define HEALTH_COOL_MAX_MS    4000   /* so that it is used again within five seconds of its recovery */
+#define HEALTH_SILENT_MAX_MS  30000  /* where it was silent: the request that is the probe may wait for long */
 #define HEALTH_DENIED_MS      60000  /* set aside where the secret is not accepted; doubles up to HEALTH_DENIED_MAX_MS; plus up to a tenth */
 #define HEALTH_DENIED_MAX_MS  600000
 #define HEALTH_WAIT_MAX_MS    60000  /* the longest Retry-After that is honoured */
@@ -34,7 +35,8 @@ enum health_mode { HEALTH_CLOSED, HEALTH_OPEN, HEALTH_HALF_OPEN };
 /* How an attempt ended, as far as the target's fitness is concerned. */
 enum health_outcome {
 	HEALTH_GOOD,      /* an answer, or an error that is the client's own doing */
-	HEALTH_BAD,       /* refused, silent, broke off, 5xx */
+	HEALTH_BAD,       /* refused, broke off, 5xx */
+	HEALTH_SILENT,    /* no answer in time: as bad, and longer to be left alone */
 	HEALTH_BUSY,      /* 429, 503: come later; no failure, but honoured: nothing is sent until Retry-After */
 	HEALTH_DENIED,    /* 401, 403: the secret is not accepted: set aside until the settings change or a probe succeeds a minute later */
 	HEALTH_CANCELLED, /* the client left before it was known: gives a probe back, says nothing else */

@@ -64,6 +64,7 @@ struct settings_timeouts {
 
 struct settings_ceilings {
 	int64_t max_body;        /* bytes of a request's body */
+	int64_t max_answer;      /* bytes of an answer's; 0: no ceiling */
 	int64_t max_connections; /* of clients, all workers together */
 };
 

@@ -170,6 +170,8 @@ static const struct field ceiling_fields[] = {
 	{"max_body", FIELD_BYTES, AT(settings_ceilings, max_body), .standard = "64MiB", .min = 1024,
 	 .max = 1 << 30,
 	 .help = "The largest body of a request; a larger one is answered with 413."},
+	{"max_answer", FIELD_BYTES, AT(settings_ceilings, max_answer), .standard = "256MiB", .min = 1024, .max = INT64_C(1) << 40, .off = true,
+	 .help = "The largest answer; a stream that goes on beyond is ended with an error."},
 	{"max_connections", FIELD_INT, AT(settings_ceilings, max_connections), .standard = "16384",
 	 .min = 1, .max = 1000000, .help = "Connections of clients at the same time."},
 };

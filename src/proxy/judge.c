@@ -30,7 +30,7 @@ static enum error error_of(enum upstream_failure how)
 const struct step *judge_elsewhere(struct request *r, const struct step *failed)
 {
 	count(&request_series(r)->attempts_failed);
-	request_attempt(r)->outcome = HEALTH_BAD;
+	request_attempt(r)->outcome = r->error == ERROR_UPSTREAM_TIMEOUT || (r->upstream_failed && r->failure == UPSTREAM_CONNECT_TIMEOUT) ? HEALTH_SILENT : HEALTH_BAD;
 	if (r->streaming)
 		count_down(&request_series(r)->streams);
 	r->streaming = false;

@@ -15,6 +15,7 @@
 #include "proxy/resuming.h"
 #include "proxy/worker.h"
 
+#define EVENTS_BESIDE 16 /* of a stream: roles, ends, usage */
 #define LOOK_MS 1000 /* how often the clock of a body is looked at */
 
 void relay_begin(struct request *r)
@@ -263,6 +264,15 @@ static bool waits_for_first(const struct request *r)
 	return r->mode == RELAY_EVENTS && (r->first_us == 0 || (r->resume && r->resume->waits));
 }
 
+/* A stream that has been silent for long: so that nothing between the client and us gives it up. Not inside an event. */
+static void beat_in_silence(struct request *r, int64_t now_ms)
+{
+	if (r->mode != RELAY_EVENTS || r->mid_event || r->paused || now_ms < r->beat_ms || now_ms - r->progress_ms < r->catalog->heartbeat_ms)
+		return;
+	relay_heartbeat(r);
+	r->beat_ms = now_ms + r->catalog->heartbeat_ms;
+}
+
 static const struct step *look_at_clock(struct request *r)
 {
 	struct attempt *a = request_attempt(r);
@@ -273,18 +283,36 @@ static const struct step *look_at_clock(struct request *r)
 		return judge_clock(r);
 	bool idle = !r->paused && now_ms - r->progress_ms >= t->idle_ms;
 	if (!idle && now_ms < r->total_ms) {
+		beat_in_silence(r, now_ms);
 		timer_start(&r->worker->loop, &r->timer, LOOK_MS);
 		return STEP_WAIT;
 	}
 	const struct step *failed = request_failf(r, ERROR_UPSTREAM_TIMEOUT, "target '%.*s' %s", STR_ARG(a->place->target->name),
 						  idle ? "stopped answering" : "took longer than allowed");
+	a->outcome = idle ? HEALTH_SILENT : a->outcome;
 	if (idle)
 		return resuming_elsewhere(r, failed);
 	return r->committed ? failed : judge_elsewhere(r, failed);
 }
 
+/* An event has a token at least, but for a few around them: then the target does not keep to the cap that it was told. */
+static bool is_beyond_hold(const struct request *r)
+{
+	return r->budgeted && (int64_t)r->events > r->claim.hold_tokens + EVENTS_BESIDE;
+}
+
+/* No answer is that long: a model that has lost its way, or a server that is none. */
+static const struct step *never_ends(struct request *r)
+{
+	return request_failf(r, ERROR_UPSTREAM_INVALID, "target '%.*s' has sent more than %s", STR_ARG(request_attempt(r)->place->target->name),
+			     is_beyond_hold(r) ? "the budget lets this answer have" : "an answer may have (ceilings.max_answer)");
+}
+
 static const struct step *relay(struct request *r)
 {
+	if (r->bytes_out > r->catalog->max_answer || is_beyond_hold(r))
+		return never_ends(r);
+
 	switch (r->mode) {
 	case RELAY_EVENTS:
 		return relay_events(r);

@@ -106,7 +106,8 @@ const struct step *resuming_elsewhere(struct request *r, const struct step *fail
 		return judge_elsewhere(r, failed);
 	if (!r->resume)
 		return failed;
-	request_attempt(r)->outcome = HEALTH_BAD;
+	if (request_attempt(r)->outcome != HEALTH_SILENT)
+		request_attempt(r)->outcome = HEALTH_BAD;
 	if (is_complete(r))
 		return complete(r);
 	if (!request_may_retry(r))

@@ -223,3 +223,15 @@ test('the cap that an engine is told leaves room for the prompt in its window', 
   const long = await sent('word '.repeat(2000)); // 10,000 bytes, some 2,500 tokens
   assert.ok(long >= 1 && long < 4096 - 2500, `${long}`);
 });
+
+test('an engine that does not keep to the cap that it was told is stopped, and the budget is not passed', async () => {
+  const secret = await key('stubborn', '--budget', '5k/day');
+  const answer = await ask(secret, { stream: true }, { 'x-sim-fault': 'endless' });
+  let text = '', cut = false;
+  try { for await (const part of answer.body) text += Buffer.from(part); } catch { cut = true; }
+  assert.ok(cut && !text.includes('[DONE]'), text.slice(-300));
+  assert.match(text, /more than the budget lets this answer have/);
+  const { settled, held } = await until('it is settled', async () => { const l = await line('stubborn'); return l.held === 0 && l.settled > 0 && l; });
+  assert.ok(settled <= 5000 && held === 0, `${settled}`);
+  await until('the engine was let go', async () => (await valet.sims[0].stats()).active === 0);
+});

@@ -216,6 +216,18 @@ faultTest(beating.valet, '4: the head is there at once, the first token is not: 
   assert.ok(beats(answer) >= 2 && answer.whole && contents(answer) === 'a', answer.text);
 }, { calm: calmBeat });
 
+faultTest(beating.valet, '4: silence in the middle of a stream: the same; never inside an event', async () => {
+  const half = piece('b').length >> 1;
+  for (const [first, rest] of [[piece('a'), piece('b')], [piece('a') + piece('b').slice(0, half), piece('b').slice(half)]]) {
+    beating.raw.behave = (c) => {
+      c.send(STREAM_HEAD + chunk(first));
+      setTimeout(() => c.send([rest, finish(), event('[DONE]')].map(chunk).join('') + '0\r\n\r\n'), 2500);
+    };
+    const answer = await ask(beating.valet, { body: chat({ stream: true }) });
+    assert.ok(beats(answer) >= 1 && answer.whole && contents(answer) === 'ab', answer.text);
+  }
+}, { calm: calmBeat });
+
 faultTest(beating.valet, '4: no heartbeat for an answer that is no stream', async () => {
   beating.raw.behave = (c) => setTimeout(() => c.answer(completion()), 700);
   const answer = await ask(beating.valet);

@@ -164,6 +164,14 @@ const { raw } = scripted;
 const calm = () => { raw.behave = (c) => c.answer(completion()); raw.forget(); };
 const script = (name, body) => faultTest(scripted.valet, name, body, { calm });
 
+const narrow = await withSims([{}], { config: { ceilings: { max_answer: '200KiB' }, workers: 1 } });
+faultTest(narrow.valet, '22: a stream that never ends is ended at ceilings.max_answer, and the engine is let go', async () => {
+  const answer = await ask(narrow.valet, { ...stream(), ...fault('endless') });
+  assertBroken(answer, 'upstream_invalid_answer');
+  assert.ok(answer.text.length >= 200 << 10 && answer.text.length < 600 << 10, `${answer.text.length} bytes`);
+  await until('the engine was let go', async () => (await narrow.sim.stats()).active === 0);
+});
+
 script('22: a stream that never ends is ended at the total time, and the engine is let go', async () => {
   let running;
   raw.behave = (c) => {

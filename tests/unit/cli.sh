@@ -80,6 +80,12 @@ for command in $below; do
 	complains "valet key $command: "
 	quiet
 done
+for command in '' $commands 'key create' 'key update' 'target drain'; do
+	# shellcheck disable=SC2086 # words
+	expect 0 $command --help
+	long="$(printf '%s\n' "$out" | awk 'length > 80 && !/^usage/')"
+	[ -z "$long" ] || fail "valet $command --help has lines of more than 80 columns: $long"
+done
 expect 0 --version
 case $out in 'valet '[0-9]*.[0-9]*.[0-9]*) ;; *) fail "version: $out" ;; esac
 version="$out"

@@ -323,11 +323,32 @@ static void test_secret_stays(void **state)
 
 #define T(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+static void expect_wrapped(const char *text, size_t column, size_t indent, const char *want)
+{
+	buf_clear(&out);
+	options_wrap(&out, text, column, indent);
+	assert_out(want);
+}
+
+static void test_wraps_help(void **state)
+{
+#define SEVENTY "0123456789012345678901234567890123456789012345678901234567890123456789"
+	expect_wrapped("", 0, 0, "\n");
+	expect_wrapped("one\ntwo  three", 0, 0, "one two three\n");
+	expect_wrapped("one\n\ntwo\n", 0, 2, "one\n\n  two\n");
+	expect_wrapped(SEVENTY " 901234567 x", 0, 0, SEVENTY " 901234567\nx\n"); /* 80 fit, 81 do not */
+	expect_wrapped(SEVENTY " 9012345678 x", 0, 0, SEVENTY "\n9012345678 x\n");
+	expect_wrapped("a bc", 76, 3, "a bc\n");
+	expect_wrapped("a bc", 77, 3, "a\n   bc\n");
+	expect_wrapped(SEVENTY SEVENTY " x", 5, 3, SEVENTY SEVENTY "\n   x\n"); /* no word is broken */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_numbers),   T(test_durations), T(test_width),     T(test_clean),    T(test_grid),           T(test_csv),
 		T(test_json),      T(test_documents), T(test_tables_fit), T(test_exchange), T(test_broken_answers), T(test_secret_stays),
+		T(test_wraps_help),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,18 +78,25 @@ static void half_of_the_last_ones_open_it(void **state)
 
 static void cool_downs_double_with_jitter(void **state)
 {
-	static const int64_t wanted[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000, 30000};
-	struct health h = {0};
-	int64_t now = START, lowest = INT64_MAX, highest = 0;
-	fail_times(&h, HEALTH_FAILURES, now);
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
-		int64_t took = first_yes(&h, now);
-		assert_in_range(took, wanted[i], wanted[i] * 11 / 10);
-		assert_int_equal(health_until_ms(&h, now), now + took);
-		now += took;
-		assert_int_equal(health_until_ms(&h, now), 0);
-		assert_int_equal(health_take(&h, now), HEALTH_ASK_AS_PROBE);
-		report(&h, HEALTH_BAD, true, now);
+	static const struct {
+		enum health_outcome how;
+		int64_t wanted[9];
+	} rows[] = {{HEALTH_BAD, {1000, 2000, 4000, 4000, 4000, 4000, 4000, 4000, 4000}}, {HEALTH_SILENT, {1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000, 30000}}};
+	struct health h;
+	int64_t lowest = INT64_MAX, highest = 0;
+	for (size_t r = 0; r < 2; r++) {
+		int64_t now = START;
+		h = (struct health){0};
+		fail_times(&h, HEALTH_FAILURES, now);
+		for (size_t i = 0; i < 9; i++) {
+			int64_t took = first_yes(&h, now);
+			assert_in_range(took, rows[r].wanted[i], rows[r].wanted[i] * 11 / 10);
+			assert_int_equal(health_until_ms(&h, now), now + took);
+			now += took;
+			assert_int_equal(health_until_ms(&h, now), 0);
+			assert_int_equal(health_take(&h, now), HEALTH_ASK_AS_PROBE);
+			report(&h, rows[r].how, true, now);
+		}
 	}
 	for (uint32_t i = 0; i < 1000; i++) {
 		h = (struct health){0};
@@ -345,7 +352,7 @@ struct timeline {
 	struct health h;
 	uint64_t random;
 	int per_second;
-	bool watched;
+	bool watched, silent;
 	int sent, failed, probes;
 	int64_t last_good_ms;
 };
@@ -363,22 +370,27 @@ static void timeline_run(struct timeline *t, int64_t from_ms, int64_t to_ms, boo
 		t->failed += !up;
 		if (up)
 			t->last_good_ms = now;
-		health_report(&t->h, up ? HEALTH_GOOD : HEALTH_BAD, v == HEALTH_ASK_AS_PROBE, 0, now, (uint32_t)random_next(&t->random));
+		health_report(&t->h, up ? HEALTH_GOOD : t->silent ? HEALTH_SILENT : HEALTH_BAD, v == HEALTH_ASK_AS_PROBE, 0, now, (uint32_t)random_next(&t->random));
 	}
 }
 
 static void a_target_that_dies_and_comes_back(void **state)
 {
-	struct timeline t = {.random = 7, .per_second = 100, .watched = true};
-	timeline_run(&t, START, START + 10 * SECOND, true);
-	assert_int_equal(t.sent, 1000);
-	timeline_run(&t, START + 10 * SECOND, START + 310 * SECOND, false);
-	assert_int_equal(t.failed, HEALTH_FAILURES + t.probes);
-	assert_in_range(t.probes, 10, 15); /* five while the cool-down grows, then one in 30 s */
-	int before = t.sent;
-	timeline_run(&t, START + 310 * SECOND, START + 315 * SECOND, true);
-	assert_in_range(t.sent - before, 390, 500); /* at work again after a second */
-	assert_int_equal(health_mode(&t.h), HEALTH_CLOSED);
+	for (int silent = 0; silent < 2; silent++) {
+		struct timeline t = {.random = 7, .per_second = 100, .watched = true, .silent = silent};
+		timeline_run(&t, START, START + 10 * SECOND, true);
+		assert_int_equal(t.sent, 1000);
+		timeline_run(&t, START + 10 * SECOND, START + 310 * SECOND, false);
+		assert_int_equal(t.failed, HEALTH_FAILURES + t.probes);
+		if (silent)
+			assert_in_range(t.probes, 10, 15); /* five while the cool-down grows, then one in 30 s */
+		else
+			assert_in_range(t.probes, 67, 77); /* one in 4 s */
+		int before = t.sent;
+		timeline_run(&t, START + 310 * SECOND, START + 315 * SECOND, true);
+		assert_in_range(t.sent - before, 390, 500); /* at work again after a second */
+		assert_int_equal(health_mode(&t.h), HEALTH_CLOSED);
+	}
 }
 
 static void without_a_watcher_it_comes_back_as_well(void **state)
@@ -386,7 +398,7 @@ static void without_a_watcher_it_comes_back_as_well(void **state)
 	struct timeline t = {.random = 7, .per_second = 100};
 	timeline_run(&t, START, START + 300 * SECOND, false);
 	int before = t.sent;
-	timeline_run(&t, START + 300 * SECOND, START + 340 * SECOND, true);
+	timeline_run(&t, START + 300 * SECOND, START + 305 * SECOND, true); /* it answered the watcher all the time, only its work failed */
 	assert_true(t.sent > before);
 	assert_int_equal(health_mode(&t.h), HEALTH_CLOSED);
 }
@@ -400,9 +412,9 @@ static void a_flapping_target_costs_little(void **state)
 		for (bool up = false; now < START + 60 * SECOND; up = !up, now += periods[p])
 			timeline_run(&t, now, now + periods[p], up);
 		print_message("flapping every %4d ms for 60 s: %4d sent, %2d failed, %2d probes\n", (int)periods[p], t.sent, t.failed, t.probes);
-		/* of 3000 that it was down for: five of the first time, then two each time that it came back, and a probe here and there */
+		/* of 3000 that it was down for: five of the first time, then two each time that it came back, and a probe in four seconds */
 		int64_t times = 60 * SECOND / (2 * periods[p]);
-		assert_in_range(t.failed, 0, times < 30 ? HEALTH_FAILURES + 3 * times : 70);
+		assert_in_range(t.failed, 0, times < 30 ? HEALTH_FAILURES + 2 * times + 30 * SECOND / HEALTH_COOL_MAX_MS : 70);
 		timeline_run(&t, now, now + 5 * SECOND, true);
 		assert_in_range(now + 5 * SECOND - t.last_good_ms, 0, 20); /* and it is in use again within 5 s */
 		assert_int_equal(health_mode(&t.h), HEALTH_CLOSED);
