@@ -388,6 +388,6 @@ const struct dialect dialect_deepseek = {
 };
 
 const struct dialect dialect_gemini = {
-	.name = "gemini", .owner = "google", .routes = gemini_routes, .base = "/v1beta", .error = gemini_error, .list = gemini_list, .ids = ID_LETTERS,
+	.name = "gemini", .owner = "google", .name_prefix = STR_INIT("models/"), .routes = gemini_routes, .base = "/v1beta", .error = gemini_error, .list = gemini_list, .ids = ID_LETTERS,
 	.no_details = true, .check = cloud_check, .usage_place = USAGE_IN_EACH, .whole_tools = true, .bare_tools = true,
 };

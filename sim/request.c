@@ -457,6 +457,8 @@ static bool find_model(struct job *j, const struct json_want *want)
 		inside = arena_dup(&j->arena, buf_str(&name));
 		buf_release(&name);
 	}
+	if (str_starts(inside, j->worker->sim->dialect->name_prefix))
+		inside = str_skip(inside, j->worker->sim->dialect->name_prefix.len);
 	j->model = models_find(j->worker->sim, inside);
 	if (!j->model) {
 		model_missing(j->worker, j->conn, inside, j->surface->shape);

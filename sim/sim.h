@@ -131,6 +131,7 @@ struct dialect {
 	bool timings;        /* llama.cpp's timings */
 	bool truncates;      /* too long a prompt is cut instead of refused */
 	bool any_model;      /* a single model answers to every name */
+	struct str name_prefix; /* that names may have in front */
 	bool echoes_name;    /* the answer has the name that was asked for */
 	bool counts_max;     /* prompt + max_tokens must fit in the context */
 	bool free_case;      /* names: any case, ":latest" may be missing */

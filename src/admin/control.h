@@ -58,7 +58,7 @@ int control_run(const struct control_options *options);
 bool admin_open(struct control *c, struct buf *why);
 void admin_close(struct control *c);
 void admin_metrics(struct control *c, struct buf *out);
-/* screen.c: what the operator sees at the start (stdout), and a log line for each change afterwards. */
+/* screen.c: what the operator sees at the start (stdout). */
 void screen_show(struct control *c);
 /* publish.c: makes a catalog from the settings and the engines, and gives it to the workers. */
 void control_publish(struct control *c);

@@ -25,6 +25,8 @@ static void put_stopped(const struct live *l, struct buf *out)
 	char text[80];
 	snprintf(text, sizeof(text), "there is no request %s under way", l->id);
 	if (l->found)
+		log_info("the operator has stopped %s", l->id);
+	if (l->found)
 		buf_addf(out, "{\"stopped\":true,\"id\":\"%s\"}", l->id);
 	else
 		api_put_error(out, 404, STR("not_found"), STR_NONE, str_from(text));
@@ -126,7 +128,6 @@ bool live_stop(struct control *c, struct http_conn *conn, struct str id)
 	struct live *l = begin(c, conn);
 	l->stop = true;
 	snprintf(l->id, sizeof(l->id), "%.*s", STR_ARG(id));
-	log_info("the operator stops %s", l->id);
 	for (unsigned i = 0; i < c->worker_count; i++)
 		worker_stop_request(c->workers[i], l->id, on_stopped, l);
 	return true;

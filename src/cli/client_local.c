@@ -7,7 +7,9 @@
 #include "cli/client.h"
 #include "http/url.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* What an api_call() needs. */
 struct local {
@@ -89,6 +91,8 @@ int cli_request_local(const struct cli_place *p, const char *folder, const char 
 	bool creates = str_eq(r.method, STR("POST")) && str_eq(r.path, STR("/api/keys"));
 	if (api_needs_server(r.path))
 		buf_addf(out, "no server runs on %s; only a running server can tell", folder);
+	else if (p->state && str_eq(r.method, STR("GET")) && access(folder, F_OK) != 0 && errno == ENOENT)
+		buf_addf(out, "there is no state folder %s: nothing was ever kept there", folder);
 	else if (load_settings(&l, p->config, creates, out) && open_local(&l, folder, out)) {
 		r.now_s = book_now_s(l.ledger);
 		status = api_do(l.api, &r, out);

@@ -370,5 +370,6 @@ struct str target_public_name(const struct target_conf *target, struct str engin
 	for (size_t i = 0; i < rename->count; i++)
 		if (str_eq(rename->items[i].name, engine_name))
 			return rename->items[i].value;
-	return engine_name;
+	bool prefixed = target_cloud(target) == CLOUD_GEMINI && str_starts(engine_name, STR("models/"));
+	return str_skip(engine_name, prefixed ? sizeof("models/") - 1 : 0); /* Gemini takes both forms and lists the longer one */
 }

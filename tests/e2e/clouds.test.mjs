@@ -35,6 +35,12 @@ for (const kind of kinds) {
   });
 }
 
+test('Gemini lists its models with a prefix that clients do not write', async () => {
+  const names = await until('the list is there', async () => { const list = (await client.models.list()).data.map((m) => m.id); return list.includes('gemini-model') && list; });
+  assert.ok(!names.some((name) => name.startsWith('models/')), names.join());
+  assert.equal((await client.chat.completions.create({ model: 'gemini-model', messages: user('hi') })).model, 'gemini-model');
+});
+
 test('a cloud that says what it takes is believed: the books have its cost, not the list\'s', async () => {
   const told = [];
   const before = (await valet.json('usage', '--by', 'model')).data.find((row) => row.model === 'openrouter')?.cost_nanos ?? 0;

@@ -166,6 +166,12 @@ for look in 'recover --check' recover live 'key list' 'target list'; do
 	complains 'cannot look into the state folder closed: '
 	quiet
 done
+for look in 'key list' usage; do
+	# shellcheck disable=SC2086
+	expect 1 $look --state misspelt
+	complains 'there is no state folder misspelt'
+	[ ! -e misspelt ] || fail "valet $look made a state folder"
+done
 [ ! -e state ] || fail 'a wrong command line made a state folder'
 
 # ---- check ----
