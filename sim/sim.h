@@ -182,7 +182,7 @@ struct surface {
 	void (*broken)(struct job *j, struct buf *out);
 };
 extern const struct surface surface_chat, surface_completions, surface_responses, surface_messages,
-	surface_ollama_chat, surface_ollama_generate, surface_endless, surface_fixed;
+	surface_ollama_chat, surface_ollama_generate, surface_ollama_completions, surface_ollama_messages, surface_endless, surface_fixed;
 
 /* ---- jobs ---- */
 

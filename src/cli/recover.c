@@ -125,9 +125,9 @@ static void check_store(struct check *c)
 	struct finding *f = &c->findings[STORE];
 	c->findings[BOOKS].whole = f->whole = true;
 	if (!exists(c->folder, "valet.db")) {
-		f->whole = !has_requests(c->folder);
+		f->whole = !has_requests(c->folder) && !exists(c->folder, "valet.mark");
 		buf_adds(&f->report, f->whole ? STR("there is none yet\n")
-					      : STR("valet.db is missing, but there are files of requests: its keys and sums are lost\n"));
+					      : STR("valet.db is missing, but this folder has been used: its keys and sums are lost\n"));
 		return;
 	}
 	struct store *store = store_open(c->folder, &f->report);

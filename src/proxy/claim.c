@@ -158,8 +158,10 @@ static const struct step *write_begin(struct request *r)
 	r->reserved = lane && lane_reserve(lane, r->settle_room);
 	if (r->reserved)
 		r->begin_seq = lane_append(lane, RECORD_BEGIN, payload, record_put_begin(payload, &b));
-	if (r->begin_seq)
+	if (r->begin_seq) {
+		lane_waits(lane, r->begin_seq); /* until something is sent, it costs nobody anything */
 		return STEP_ROUTE;
+	}
 	count(&r->worker->metrics.records_lost);
 	if (!r->budgeted || !lane)
 		return STEP_ROUTE; /* nobody's money: serve on */

@@ -8,6 +8,7 @@
 #include "proxy/request.h"
 #include "proxy/resuming.h"
 #include "proxy/worker.h"
+#include "store/journal.h"
 
 #include <assert.h>
 
@@ -183,6 +184,8 @@ static void begin_sending(struct request *r, struct origin *o, const struct cata
 		r->part_count = 1;
 	}
 	r->parts[0] = (struct iovec){head.ptr, head.len};
+	if (r->worker->lane && r->begin_seq)
+		lane_sent(r->worker->lane, r->begin_seq); /* from here on a crash charges what it holds */
 	r->upstream = upstream_get(o, &request_upstream_events, r, fresh);
 	if (!resuming_continues(r)) /* its times are those of the answer that began */
 		r->sent_us = r->attempt_count > 1 || fresh || r->claim_us || r->queue_us ? clock_mono_us() : r->began_us; /* a clock read is not free */

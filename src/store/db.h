@@ -59,6 +59,8 @@ void db_rollback(struct db *d); /* does nothing where there is none */
 bool db_in_transaction(const struct db *d);
 /* Puts all that was committed on the disk. */
 bool db_sync(struct db *d);
+/* The same, and into the file itself, so that it may be renamed after db_close(). */
+bool db_merge(struct db *d);
 
 /* Rows carry a CRC-32C of all columns before it in their last column. */
 uint32_t db_values_crc(const struct db_value *values, size_t count);

@@ -25,7 +25,7 @@ struct db {
 	sqlite3 *sql;
 	char *path;
 	bool durable;      /* the running transaction is one */
-	bool doubtful;     /* a sync has failed */
+	bool doubtful;     /* a sync or a write has failed */
 	int restart_pages; /* of the WAL: when the end of its readers is waited for */
 	size_t count;
 	struct statement statements[STATEMENTS_MAX];
@@ -77,8 +77,15 @@ static const char *meaning(int code)
 	}
 }
 
+/* Whatever could not be written or synced: the error is told once, and the next sync says nothing of it. */
+static void look_for_loss(struct db *d, int code)
+{
+	d->doubtful |= (code & 0xff) == SQLITE_IOERR;
+}
+
 static bool failed(struct db *d, int code)
 {
+	look_for_loss(d, code);
 	int system = sqlite3_system_errno(d->sql);
 	bool told = system != 0 && ((code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN);
 	snprintf(d->why, sizeof(d->why), "%s: %s (%s%s%s)", d->path, meaning(code), sqlite3_errmsg(d->sql), told ? ": " : "",
@@ -96,7 +103,7 @@ static int committed(void *user, sqlite3 *sql, const char *name, int pages)
 	if (pages < 1000)
 		d->restart_pages = WAL_PAGES_LARGE;
 	else
-		sqlite3_wal_checkpoint_v2(sql, name, wait ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+		look_for_loss(d, sqlite3_wal_checkpoint_v2(sql, name, wait ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL, NULL));
 	if (wait)
 		d->restart_pages = pages + WAL_PAGES_LARGE;
 	return SQLITE_OK;
@@ -320,8 +327,9 @@ bool db_commit(struct db *d)
 
 /* ---- the disk ---- */
 
-static bool checkpoint_all(struct db *d)
+bool db_merge(struct db *d)
 {
+	assert(!db_in_transaction(d));
 	int code = sqlite3_wal_checkpoint_v2(d->sql, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	if (code != SQLITE_OK)
 		return failed(d, code);
@@ -334,7 +342,7 @@ bool db_sync(struct db *d)
 	sqlite3_file *wal = NULL;
 	assert(!db_in_transaction(d));
 	if (d->doubtful)
-		return checkpoint_all(d);
+		return db_merge(d);
 	int code = sqlite3_file_control(d->sql, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
 	if (code == SQLITE_OK && wal && wal->pMethods)
 		code = wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);

@@ -153,6 +153,11 @@ enum journal_state journal_state(const struct journal *j)
 	return j->state;
 }
 
+const char *journal_boot(const struct journal *j)
+{
+	return j->boot;
+}
+
 bool journal_dirty(const struct journal *j)
 {
 	if (atomic_load_explicit(&j->work, memory_order_acquire))
@@ -215,6 +220,7 @@ static void free_lane(struct lane *l)
 		files_forget(l->segments[i]);
 	if (l->coming)
 		files_forget(l->coming);
+	waits_close(l);
 	free(l->segments);
 }
 

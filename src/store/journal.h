@@ -5,7 +5,7 @@
  * FOLDER/lane-LL-SSSSSSSSSSSS.vj; each begins with a header page (magic, version, lane, number of the segment, sequence of its first record, boot id, a
  * nonce; `head`: bytes appended, `synced`: bytes that a sync has covered, `closed`) and holds records: length, CRC-32C over all that follows, sequence,
  * type, payload, padded to 8 bytes. Sequences count up by one within a lane, for ever. Segments that are dropped are reused under a new number
- * (FOLDER/spare-SSSSSSSSSSSS.vj meanwhile); one is kept in reserve for a full disk.
+ * (FOLDER/spare-SSSSSSSSSSSS.vj meanwhile); one is kept in reserve for a full disk. FOLDER/waits-LL.vw: see lane_waits().
  *
  * After the death of the process the boot id is the same: `head` is exact, and any record below it that does not check is damage. After a power
  * loss (another boot id) what is missing or does not check above `synced` is the tail that was lost; below it, damage. So it is in a segment that was
@@ -57,8 +57,11 @@ enum journal_state {
  * byte) or where the folder cannot be used. More lanes may be on disk than are asked for: they are kept until they are dropped. */
 struct journal *journal_open(const struct journal_options *o, struct buf *why);
 enum journal_state journal_state(const struct journal *j);
+const char *journal_boot(const struct journal *j); /* the machine's boot id; empty: not known */
 /* Syncs, marks all lanes as closed cleanly, unmaps. No lane may be used any more. */
 void journal_close(struct journal *j);
+/* Unmaps, and leaves all on the disk as the death of the process would. */
+void journal_free(struct journal *j);
 
 /* ---- writing ---- */
 
@@ -70,6 +73,11 @@ uint64_t lane_append(struct lane *l, uint8_t type, const void *payload, size_t l
 bool lane_reserve(struct lane *l, size_t bytes);
 /* Gives that room back right before that append, or instead of it. */
 void lane_unreserve(struct lane *l, size_t bytes);
+
+/* Says of a BEGIN that nothing of its request has been sent, until lane_sent(), which comes before the first byte goes out. If the process dies in between,
+ * the recovery charges nothing for it. Stores into mapped memory. It may be left out; then the request counts as sent from its BEGIN on. */
+void lane_waits(struct lane *l, uint64_t seq);
+void lane_sent(struct lane *l, uint64_t seq);
 
 /* ---- syncing ---- */
 
@@ -101,8 +109,15 @@ uint64_t journal_read(struct journal *j, unsigned lane, uint64_t after, bool (*v
 /* Lanes there are on disk or asked for; the oldest and the newest sequence of one (0, 0: empty). */
 unsigned journal_lane_count(const struct journal *j);
 void journal_range(const struct journal *j, unsigned lane, uint64_t *oldest, uint64_t *newest);
+/* The sequence that a lane's next record follows on, also where all before it has been dropped; 0: the lane begins. */
+uint64_t journal_end(const struct journal *j, unsigned lane);
 /* Whole segments with nothing after `seq` may be reused or deleted; journal_sync() does it. The newest one of a lane always stays. Any thread. */
 void journal_drop(struct journal *j, unsigned lane, uint64_t seq);
+
+/* Whether the last run had said so of a BEGIN, and had done it in this boot of the machine. Before lanes have writers. */
+bool journal_waited(const struct journal *j, unsigned lane, uint64_t seq);
+/* The recovery has come to its end. */
+void journal_forget_waits(struct journal *j);
 
 /* Verifies every record of every segment in a folder that nobody has open; appends a line for each lane, and for each damage. False: damage. */
 bool journal_verify(const char *folder, struct buf *report);

@@ -176,6 +176,8 @@ static bool open_all(struct journal *j, const struct survey *s, struct buf *why)
 	for (unsigned i = 0; i < j->lanes; i++)
 		if (!open_lane(j, s, i, why))
 			return false;
+	for (unsigned i = 1; i < j->lanes; i++) /* lane 0 has no requests */
+		waits_open(j, &j->lane[i]);
 	if (!files_sync_folder(j))
 		return say(j, why, "cannot sync the folder");
 	files_reserve(j);

@@ -7,6 +7,7 @@
  *   journal_files.c    segments as files: made, prepared, taken out of use, replaced
  *   journal_sync.c     the syncing thread
  *   journal_read.c     the reading thread
+ *   journal_waits.c    which requests have sent nothing yet
  *
  * A segment is prepared under a spare name (header written and synced), then renamed to its place and the folder synced, and only then used; one that is
  * dropped goes back to a spare name, durably, before its header is written again. So whatever stands under a lane's name has a whole header, and a header
@@ -146,6 +147,7 @@ struct lane {
 	size_t reserved, reserve_max; /* bytes of records; the largest of them */
 	size_t ask_at;                /* fill at which the next segment is asked for */
 	uint64_t next_seq;
+	struct waits *waits;          /* mapped; NULL: there is no room for it */
 	bool owed;                    /* a reservation was given back for the append that follows */
 	_Atomic bool inside;          /* the writer is between gate and gate */
 	_Atomic uint64_t last;        /* newest sequence appended */
@@ -217,9 +219,11 @@ bool files_sync(struct journal *j, struct lane *l, size_t index);
 
 /* ---- the rest ---- */
 
+void waits_open(struct journal *j, struct lane *l);
+void waits_close(struct lane *l);
+
 void lane_push(struct journal *j, struct lane *l, struct segment *s);
 void journal_fail(struct journal *j);
-void journal_free(struct journal *j);
 void journal_tend(struct journal *j); /* drops, hands over, keeps the reserve */
 
 #endif

@@ -88,6 +88,11 @@ unsigned journal_lane_count(const struct journal *j)
 	return j->lanes;
 }
 
+uint64_t journal_end(const struct journal *j, unsigned lane)
+{
+	return lane < j->lanes ? atomic_load_explicit(&j->lane[lane].last, memory_order_acquire) : 0;
+}
+
 void journal_range(const struct journal *j, unsigned lane, uint64_t *oldest, uint64_t *newest)
 {
 	*oldest = *newest = 0;

@@ -91,7 +91,7 @@ static void take_damaged(struct journal_salvage *j, const struct found *f, const
 	struct journal_record r;
 	while (at < end) {
 		size_t from = at;
-		/* sequences go up, and not by more than there was room for records in between */
+		/* sequences go up */
 		bool fits = segment_next(file->bytes + SEGMENT_PAGE, end, seed, 0, &at, &r) && r.seq > l->newest;
 		if (!fits) {
 			at = from + 8;

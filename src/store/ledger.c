@@ -55,17 +55,9 @@ static bool open_journal(struct ledger *l, struct buf *why)
 	return l->journal != NULL;
 }
 
-static bool make_folder(const char *folder, struct buf *why)
-{
-	if (mkdir(folder, 0700) == 0 || errno == EEXIST)
-		return true;
-	buf_addf(why, "%s: cannot make the folder: %s", folder, strerror(errno));
-	return false;
-}
-
 static bool open_all(struct ledger *l, struct buf *why)
 {
-	if (!make_folder(l->folder, why) || !lock_folder(l, why))
+	if (!folder_make(l->folder, why) || !lock_folder(l, why))
 		return false;
 	l->store = store_open(l->folder, why);
 	return l->store && open_journal(l, why) && ledger_recover(l, why);
@@ -106,7 +98,7 @@ void ledger_free(struct ledger *l)
 		ledger_mark_clean(l);
 	store_close(l->store);
 	if (l->journal)
-		journal_close(l->journal);
+		(l->cut && !l->finished ? journal_free : journal_close)(l->journal);
 	if (l->lock_fd >= 0)
 		close(l->lock_fd);
 	pthread_cond_destroy(&l->for_sync);

@@ -28,7 +28,8 @@ struct ledger_options {
 
 struct ledger;
 
-/* Locks the folder, opens the journal and the store, and recovers: a BEGIN without a SETTLE is settled at its hold (FLAG_ORPHAN); after a power loss
+/* Locks the folder, opens the journal and the store, and recovers: a BEGIN without a SETTLE is settled at its hold (FLAG_ORPHAN), or at
+ * nothing where the process died before anything of it was sent; after a power loss
  * what the leases of windows that are still open held beyond what was settled is charged (FLAG_LEASE); then all is fed to the store. The zone of
  * civil.h must be set. Blocking, on the caller's thread. NULL and a sentence: in use by another process (`why` names its pid), damage, no room. */
 struct ledger *ledger_open(const struct ledger_options *o, struct buf *why);

@@ -27,6 +27,7 @@ struct ledger {
 	struct store *store;        /* the storage thread's, from ledger_start() to ledger_stop() */
 	struct ledger_recovery recovery;
 	int64_t newest_us;          /* after the recovery */
+	bool cut;                   /* the run before did not come to its end */
 	bool finished;              /* recovery came to its end: the folder may be closed as clean */
 
 	pthread_mutex_t lock;       /* covers what follows; no other lock is taken under it */

@@ -10,56 +10,35 @@
 #include "base/mem.h"
 #include "store/ledger_parts.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 /* As enum budget_unit of a higher floor numbers them. */
 enum { UNIT_OF_TOKENS, UNIT_OF_MONEY, UNITS };
 
 enum { FEED_TRIES = 5, SYNC_TRIES = 4 };
 
-/* ---- the machine's boot ---- */
+/* ---- what the last run left ---- */
 
-static struct str boot_id(const struct ledger *l, char out[64])
+static bool store_said(struct ledger *l, struct buf *why)
 {
-	if (l->options.io && l->options.io->boot)
-		return str_from(l->options.io->boot());
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, out, 64) : 0;
-	if (fd >= 0)
-		close(fd);
-	return str_trim(str_of(out, n > 0 ? (size_t)n : 0));
+	buf_adds(why, str_from(store_why(l->store)));
+	return false;
 }
 
-static bool was_other_boot(struct ledger *l)
-{
-	char space[64];
-	struct str now = boot_id(l, space);
-	struct buf then;
-	buf_init(&then, 256);
-	bool other = store_get_fact(l->store, "boot", &then) && then.len > 0 && now.len > 0 && !str_eq(buf_str(&then), now);
-	buf_release(&then);
-	return other;
-}
+struct last_run {
+	bool other_boot; /* of the machine: it was cut by a power loss, or a recovery of that was */
+	bool rebuilt;    /* what had been lost when the store was made anew may have been spent from leases, as after a power loss */
+};
 
-/* What had been lost when the store was made anew may have been spent from leases, as after a power loss. */
-static bool was_rebuilt(struct ledger *l)
+static bool look_back(struct ledger *l, struct last_run *last, struct buf *why)
 {
+	struct str now = str_from(journal_boot(l->journal));
 	struct buf then;
 	buf_init(&then, 256);
-	bool rebuilt = store_get_fact(l->store, "boot", &then) && str_eq(buf_str(&then), STR(BOOT_REBUILT));
+	bool fine = store_get_fact(l->store, "boot", &then) || store_said(l, why);
+	l->cut = then.len > 0;
+	last->other_boot = then.len > 0 && now.len > 0 && !str_eq(buf_str(&then), now);
+	last->rebuilt = str_eq(buf_str(&then), STR(BOOT_REBUILT));
 	buf_release(&then);
-	return rebuilt;
-}
-
-/* The last run that used this database did not come to its end. */
-static bool was_cut(struct ledger *l)
-{
-	struct buf then;
-	buf_init(&then, 256);
-	bool cut = store_get_fact(l->store, "boot", &then) && then.len > 0;
-	buf_release(&then);
-	return cut;
+	return fine;
 }
 
 void ledger_mark_clean(struct ledger *l)
@@ -68,12 +47,6 @@ void ledger_mark_clean(struct ledger *l)
 }
 
 /* ---- steps ---- */
-
-static bool store_said(struct ledger *l, struct buf *why)
-{
-	buf_adds(why, str_from(store_why(l->store)));
-	return false;
-}
 
 static bool feed(struct ledger *l, struct buf *why)
 {
@@ -116,6 +89,7 @@ struct orphans {
 	struct ledger *l;
 	struct buf *why;
 	bool failed;
+	bool lost; /* to a power loss: what lanes say of waiting may be gone */
 };
 
 static int64_t at_least_0(int64_t n)
@@ -131,10 +105,15 @@ static void settle_orphan(void *user, unsigned lane, uint64_t seq, struct str pa
 		return;
 	int64_t input = at_least_0(b.input_tokens < b.hold_tokens ? b.input_tokens : b.hold_tokens);
 	struct record_settle s = {
-		.begin = settle_begin(lane, seq), .began_us = b.began_us, .ended_us = store_newest_us(o->l->store), .input = input,
-		.output = at_least_0(b.hold_tokens) - input, .cost = b.hold_nanos, .key = b.key, .source = SOURCE_ESTIMATED, .flags = FLAG_ORPHAN,
-		.model = b.model, .target = b.target, .op = b.op,
+		.begin = settle_begin(lane, seq), .began_us = b.began_us, .ended_us = store_newest_us(o->l->store), .key = b.key,
+		.flags = FLAG_ORPHAN, .model = b.model, .target = b.target, .op = b.op,
 	};
+	if (o->lost || !journal_waited(o->l->journal, lane, seq)) {
+		s.source = SOURCE_ESTIMATED;
+		s.input = input;
+		s.output = at_least_0(b.hold_tokens) - input;
+		s.cost = b.hold_nanos;
+	}
 	memcpy(s.id, b.id, sizeof(s.id));
 	o->failed = !append(o->l, &s, o->why);
 	o->l->recovery.orphans += !o->failed;
@@ -142,7 +121,7 @@ static void settle_orphan(void *user, unsigned lane, uint64_t seq, struct str pa
 
 static bool settle_orphans(struct ledger *l, struct buf *why)
 {
-	struct orphans o = {l, why, false};
+	struct orphans o = {.l = l, .why = why, .lost = l->recovery.state == JOURNAL_LOST};
 	if (!store_each_open(l->store, settle_orphan, &o))
 		return store_said(l, why);
 	return !o.failed && (l->recovery.orphans == 0 || sync_and_feed(l, why));
@@ -301,25 +280,28 @@ static bool charge_leases(struct ledger *l, struct buf *why)
 
 /* ---- all of it ---- */
 
+static enum journal_state state_of(const struct ledger *l, const struct last_run *last)
+{
+	enum journal_state state = journal_state(l->journal);
+	bool lost = last->rebuilt || (state == JOURNAL_CRASHED && last->other_boot) || (l->cut && store_rewound(l->store)) ||
+		    (state == JOURNAL_CLEAN && l->cut); /* this is not the journal of that run */
+	return lost ? JOURNAL_LOST : state;
+}
+
 bool ledger_recover(struct ledger *l, struct buf *why)
 {
-	char space[64];
-	bool cut = was_cut(l);
-	enum journal_state state = journal_state(l->journal);
-	if (was_rebuilt(l) || (state == JOURNAL_CRASHED && was_other_boot(l)))
-		state = JOURNAL_LOST;
-	if (state == JOURNAL_CLEAN && cut) /* this is not the journal of that run */
-		state = JOURNAL_LOST;
+	struct last_run last;
+	if (!look_back(l, &last, why))
+		return false;
 	/* lane 0 is kept until all is settled: what it says of other lanes is needed again if this is interrupted */
 	if (!feed(l, why) || !(ledger_drop(l, 1) || store_said(l, why)))
 		return false;
-	if (cut && store_rewound(l->store)) /* a power loss, or somebody, took some of it */
-		state = JOURNAL_LOST;
-	l->recovery.state = state;
+	enum journal_state state = l->recovery.state = state_of(l, &last);
 	if (!settle_orphans(l, why) || (state == JOURNAL_LOST && !charge_leases(l, why)))
 		return false;
-	if (!ledger_drop(l, 0) || !store_put_fact(l->store, "boot", boot_id(l, space)))
+	if (!ledger_drop(l, 0) || !store_put_fact(l->store, "boot", str_from(journal_boot(l->journal))))
 		return store_said(l, why);
+	journal_forget_waits(l->journal);
 	l->newest_us = store_newest_us(l->store);
 	l->recovery.applied = atomic_exchange(&l->applied, 0);
 	return true;

@@ -19,6 +19,31 @@ static const struct usage_sum nothing;
 
 /* ---- how far valet.db had got ---- */
 
+static const struct db_value *fact(const struct rebuild *b, struct str name)
+{
+	const struct kept *t = &b->kept.tables[KEPT_FACTS];
+	for (size_t i = 0; i < t->count; i++)
+		if (str_eq(kept_row(t, i)[0].bytes, name))
+			return &kept_row(t, i)[1];
+	return NULL;
+}
+
+void main_behind(struct rebuild *b)
+{
+	const struct db_value *said = fact(b, STR(FACT_CHANGES));
+	int64_t known = 0;
+	if (said && !str_to_i64(said->bytes, &known))
+		known = 0;
+	b->changes = mark_read(b->o->folder);
+	b->behind = b->kept.whole && b->changes > (uint64_t)known ? b->changes - (uint64_t)known : 0;
+	if (b->changes < (uint64_t)known)
+		b->changes = (uint64_t)known;
+	if (b->behind == 0)
+		return;
+	b->kept.whole = b->kept.tables[KEPT_KEYS].whole = false;
+	snprintf(b->kept.why, sizeof(b->kept.why), "it lacks the last %llu changes", (unsigned long long)b->behind);
+}
+
 void main_fed(struct rebuild *b)
 {
 	const struct kept *t = &b->kept.tables[KEPT_APPLIED];
@@ -286,19 +311,10 @@ static bool put_lanes(struct rebuild *b, struct db *d)
 
 /* ---- facts ---- */
 
-static const struct db_value *fact(const struct rebuild *b, struct str name)
-{
-	const struct kept *t = &b->kept.tables[KEPT_FACTS];
-	for (size_t i = 0; i < t->count; i++)
-		if (str_eq(kept_row(t, i)[0].bytes, name))
-			return &kept_row(t, i)[1];
-	return NULL;
-}
-
 /* Whether something may have been spent that nothing tells of any more: then leases are charged, as after a power loss. */
 static bool is_doubtful(const struct rebuild *b)
 {
-	bool doubt = !b->kept.tables[KEPT_PENDING].whole || (!b->kept.tables[KEPT_FACTS].whole && !fact(b, STR("boot")));
+	bool doubt = b->behind || !b->kept.tables[KEPT_PENDING].whole || (!b->kept.tables[KEPT_FACTS].whole && !fact(b, STR("boot")));
 	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX; lane++)
 		doubt |= b->journal.lanes[lane].damaged;
 	for (size_t i = 0; i < b->month_count; i++)
@@ -310,6 +326,13 @@ static bool put_fact(struct db *d, struct str name, struct str value)
 {
 	struct db_value v[3] = {db_text(name), db_blob(value.ptr, value.len)};
 	return db_put(d, "INSERT OR REPLACE INTO facts VALUES(?1,?2,?3)", v, 2);
+}
+
+static bool put_number(struct db *d, struct str name, int64_t number)
+{
+	char text[24];
+	int n = snprintf(text, sizeof(text), "%lld", (long long)number);
+	return put_fact(d, name, str_of(text, (size_t)n));
 }
 
 static int64_t newest(const struct rebuild *b)
@@ -332,10 +355,8 @@ static int64_t newest(const struct rebuild *b)
 
 static bool put_facts(struct rebuild *b, struct db *d)
 {
-	char text[24];
-	int n = snprintf(text, sizeof(text), "%lld", (long long)newest(b));
 	if (!put_kept(d, &b->kept.tables[KEPT_FACTS], "INSERT OR REPLACE INTO facts VALUES(?1,?2,?3)") ||
-	    !put_fact(d, STR("newest_us"), str_of(text, (size_t)n)))
+	    !put_number(d, STR("newest_us"), newest(b)) || !put_number(d, STR(FACT_CHANGES), (int64_t)b->changes))
 		return false;
 	if (!is_doubtful(b))
 		return true;

@@ -117,6 +117,7 @@ struct rebuild {
 	struct sums said;    /* usage as valet.db said, and the journal beyond it */
 	struct arena texts;
 	int64_t newest_us;
+	uint64_t changes, behind; /* of keys and facts: all there were; of them, those that valet.db lacks */
 	char stamp[24];
 	struct rebuild_report *report;
 	struct buf *why;
@@ -139,6 +140,8 @@ bool main_draft(struct rebuild *b);
 void begins_collect(struct rebuild *b);
 /* Looks up how far valet.db had got. */
 void main_fed(struct rebuild *b);
+/* Whether valet.db is one that lacks changes which valet.mark knows of: then it is sound, but not whole. */
+void main_behind(struct rebuild *b);
 
 /* ---- rebuild_plan.c ---- */
 

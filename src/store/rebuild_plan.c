@@ -1,7 +1,7 @@
 /* rebuild_plan.c - a list of renames that is carried out to its end whatever breaks it off.
  *
- * FOLDER/rebuild.plan has a line for each: "FROM TO". What is set aside gets a name that did not exist, so that a line whose TO is there has been carried out;
- * for what is put in its place the same is told by FROM, which is gone then.
+ * FOLDER/rebuild.plan has a line for each: "aside FROM TO" or "place FROM TO". What is set aside gets a name that did not exist, so that a line whose TO is
+ * there has been carried out; for what is put in its place the same is told by FROM, which is gone then.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "store/rebuild_parts.h"

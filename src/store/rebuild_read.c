@@ -123,14 +123,20 @@ static bool check_quick(void *user, const struct db_row *row)
 	return false;
 }
 
+/* What SQLite cannot know: a schema of which some bytes have changed may still be one, with fewer columns. */
 static bool has_tables(struct db *d, bool month)
 {
-	int64_t n;
-	return month ? db_number(d, "SELECT (SELECT count(*) FROM requests WHERE 0) + (SELECT count(*) FROM applied WHERE 0)", &n)
-		     : db_number(d,
-				 "SELECT (SELECT count(*) FROM keys WHERE 0) + (SELECT count(*) FROM usage WHERE 0) + (SELECT count(*) FROM totals WHERE 0)"
-				 "+ (SELECT count(*) FROM leases WHERE 0) + (SELECT count(*) FROM applied WHERE 0) + (SELECT count(*) FROM pending WHERE 0)"
-				 "+ (SELECT count(*) FROM facts WHERE 0)", &n);
+	static const char requests[] = "SELECT count(*) + 1 FROM (SELECT id, began, ended, key, model, target, op, status, error, source, flags, attempts, input,"
+				       "cached, output, cost, reference, bytes_in, bytes_out, total_ms, first_ms, queue_ms FROM requests WHERE 0)";
+	static const char of_month[] = "SELECT (SELECT count(*) FROM pragma_table_info('requests'))=22 AND (SELECT count(*) FROM pragma_table_info('applied'))=3";
+	static const char of_main[] = "SELECT (SELECT count(*) FROM pragma_table_info('keys'))=10 AND (SELECT count(*) FROM pragma_table_info('usage'))=20 "
+				      "AND (SELECT count(*) FROM pragma_table_info('totals'))=18 AND (SELECT count(*) FROM pragma_table_info('leases'))=7 "
+				      "AND (SELECT count(*) FROM pragma_table_info('applied'))=5 AND (SELECT count(*) FROM pragma_table_info('pending'))=4 "
+				      "AND (SELECT count(*) FROM pragma_table_info('facts'))=3";
+	int64_t fits = 0, named = 0;
+	if ((month && !db_number(d, requests, &named)) || !db_number(d, month ? of_month : of_main, &fits))
+		return false;
+	return fits || db_fail(d, "its tables are not as they were made");
 }
 
 bool database_sound(struct db *d, bool month, char *sentence, size_t size)

@@ -33,7 +33,7 @@ extern const char *const source_names[SOURCE_COUNT + 1];
 enum record_flag {
 	FLAG_STREAM = 1,
 	FLAG_CLIENT_LEFT = 2,
-	FLAG_ORPHAN = 4,    /* settled by the recovery after a crash, at its hold */
+	FLAG_ORPHAN = 4,    /* settled by the recovery after a crash, at its hold, or at nothing where nothing had been sent */
 	FLAG_NONSENSE = 8,  /* the target told numbers that cannot be; they were clamped */
 	FLAG_OVER_HOLD = 16, /* the target used more than the request could hold: beyond its own cap */
 	FLAG_LEASE = 32,    /* not a request: what a lease still held when the power failed */

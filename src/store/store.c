@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define DATABASE "valet.db"
 
@@ -57,9 +58,10 @@ static bool is_fresh(const char *folder, struct buf *why)
 	int64_t *numbers;
 	size_t count = months_list(folder, &numbers);
 	free(numbers);
-	if (count == 0)
+	if (count == 0 && mark_read(folder) == 0)
 		return true;
-	buf_addf(why, "%s/" DATABASE " is missing, but there are files of requests: restore it, or move them away to begin anew", folder);
+	buf_addf(why, "%s/" DATABASE " is missing, but there %s: restore it, or move %s away to begin anew", folder,
+		 count ? "are files of requests" : "is a valet.mark, so there were keys", count ? "them and valet.mark" : "that");
 	return false;
 }
 
@@ -86,11 +88,26 @@ static int64_t number_in(struct str text)
 	return n;
 }
 
-static bool load(struct store *s, struct buf *why)
+/* `mark` was read before the database was opened, which may be in use. */
+static bool load_changes(struct store *s, uint64_t mark)
+{
+	struct buf changes;
+	buf_init(&changes, 64);
+	bool fine = store_get_fact(s, FACT_CHANGES, &changes);
+	s->changes = (uint64_t)number_in(buf_str(&changes));
+	buf_release(&changes);
+	if (!fine || mark <= s->changes)
+		return fine;
+	return store_failf(s, "%s/" DATABASE " lacks the last %llu changes that were made in it (keys, settings of keys): is " DATABASE "-wal gone, or is it an "
+			      "older copy? Put back all files of one copy, or go on with what is there: valet recover --rebuild", s->folder,
+			   (unsigned long long)(mark - s->changes));
+}
+
+static bool load(struct store *s, uint64_t mark, struct buf *why)
 {
 	struct buf newest;
 	buf_init(&newest, 64);
-	bool fine = store_get_fact(s, "newest_us", &newest) && lanes_load(s);
+	bool fine = load_changes(s, mark) && store_get_fact(s, "newest_us", &newest) && lanes_load(s);
 	s->newest_us = number_in(buf_str(&newest));
 	buf_release(&newest);
 	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX && fine; lane++)
@@ -102,6 +119,7 @@ static bool load(struct store *s, struct buf *why)
 
 struct store *store_open(const char *folder, struct buf *why)
 {
+	uint64_t mark = mark_read(folder);
 	struct db *d = folder_make(folder, why) ? open_main(folder, why) : NULL;
 	if (!d)
 		return NULL;
@@ -109,9 +127,10 @@ struct store *store_open(const char *folder, struct buf *why)
 	s->folder = mem_str(str_from(folder));
 	s->db = d;
 	s->spill_after = SPILL_AFTER;
+	s->mark_fd = -1;
 	table_init(&s->elsewhere, 0);
 	arena_init(&s->elsewhere_names, 1024);
-	if (load(s, why))
+	if (load(s, mark, why))
 		return s;
 	store_close(s);
 	return NULL;
@@ -126,6 +145,8 @@ void store_close(struct store *s)
 	lanes_forget(s);
 	months_close(s);
 	db_close(s->db);
+	if (s->mark_fd >= 0)
+		close(s->mark_fd);
 	table_release(&s->elsewhere);
 	arena_release(&s->elsewhere_names);
 	free(s->folder);
@@ -140,6 +161,22 @@ static bool begin(struct store *s)
 	return s->grouped || db_begin(s->db, true) || store_fail_db(s, s->db);
 }
 
+/* The mark after the commit: it must never be ahead of what is on the disk. */
+static bool commit_change(struct store *s)
+{
+	char text[24];
+	int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)s->changes + 1);
+	if (!fact_write(s, FACT_CHANGES, str_of(text, (size_t)n))) {
+		store_fail_db(s, s->db);
+		db_rollback(s->db);
+		return false;
+	}
+	if (!store_commit(s, s->db, DATABASE))
+		return false;
+	mark_write(s, ++s->changes);
+	return true;
+}
+
 static bool end(struct store *s, bool fine)
 {
 	if (!fine)
@@ -147,7 +184,7 @@ static bool end(struct store *s, bool fine)
 	if (s->grouped)
 		return fine;
 	if (fine)
-		return store_commit(s, s->db, DATABASE);
+		return commit_change(s);
 	db_rollback(s->db);
 	return false;
 }
@@ -164,7 +201,7 @@ bool store_group_end(struct store *s, bool keep)
 	assert(s->grouped);
 	s->grouped = false;
 	if (keep)
-		return store_commit(s, s->db, DATABASE);
+		return commit_change(s);
 	db_rollback(s->db);
 	return true;
 }
@@ -250,10 +287,15 @@ bool store_each_key(struct store *s, void (*visit)(void *user, const struct stor
 
 /* ---- facts ---- */
 
-bool store_put_fact(struct store *s, const char *name, struct str value)
+bool fact_write(struct store *s, const char *name, struct str value)
 {
 	struct db_value v[3] = {db_text(str_from(name)), db_blob(value.ptr, value.len)};
-	return begin(s) && end(s, db_put(s->db, "INSERT OR REPLACE INTO facts VALUES(?1,?2,?3)", v, 2));
+	return db_put(s->db, "INSERT OR REPLACE INTO facts VALUES(?1,?2,?3)", v, 2);
+}
+
+bool store_put_fact(struct store *s, const char *name, struct str value)
+{
+	return begin(s) && end(s, fact_write(s, name, value));
 }
 
 static bool take_fact(void *user, const struct db_row *row)

@@ -3,7 +3,8 @@
  * FOLDER/valet.db holds keys, sums (`usage`: a row for each quarter of an hour, key, model and target; `totals`: for ever, by key and model), the newest
  * leases, BEGINs that are open for long, and how far each lane of the journal has been applied. FOLDER/requests-YYYY-MM.db holds the rows of requests that
  * began in that month (UTC) and how far it has got itself, so that each record is applied exactly once to each file whatever breaks between them. Rows of
- * keys and sums carry a CRC-32C, checked whenever they are read.
+ * keys and sums carry a CRC-32C, checked whenever they are read. FOLDER/valet.mark says how many changes of keys and facts valet.db has had: one that has
+ * fewer is an older copy, or has lost its WAL.
  *
  * One thread at a time. Blocking. False means that the database said no; store_why() is a sentence about it. A failed write leaves nothing half done.
  *
@@ -16,9 +17,11 @@
 
 struct store;
 
+bool folder_make(const char *folder, struct buf *why); /* 0700; true also where it is there */
+
 /* Makes the folder (0700) and the database where there is none, and checks both what SQLite can check and the checksums (of usage: the last 40 days; the
  * files of requests are not looked into). NULL and a sentence in `why` where it is damaged or cannot be used: then nothing was changed. Refused as
- * well: files of requests without valet.db, and a newer schema. */
+ * well: files of requests or a mark without valet.db, a valet.db that lacks changes which the mark knows of, and a newer schema. */
 struct store *store_open(const char *folder, struct buf *why);
 void store_close(struct store *s); /* NULL is allowed */
 const char *store_why(const struct store *s);
@@ -107,7 +110,7 @@ bool store_check(struct store *s, struct buf *report);
 /* ---- after damage ---- */
 
 #define REBUILD_PLAN "rebuild.plan" /* in the folder while a rebuild puts files into their places: store_open() refuses meanwhile */
-#define BOOT_REBUILT "rebuilt"      /* the fact `boot` after a rebuild that could not save all: the next recovery charges leases */
+#define BOOT_REBUILT "rebuilt"      /* the fact `boot` where a rebuild could not save all, or the journal had lost its end: the next recovery charges leases */
 
 struct rebuild_options {
 	const char *folder;

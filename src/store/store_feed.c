@@ -261,8 +261,7 @@ static bool put_newest(struct feed *f)
 	if (f->newest_us <= f->s->newest_us)
 		return true;
 	int n = snprintf(text, sizeof(text), "%lld", (long long)f->newest_us);
-	struct db_value v[3] = {db_text(STR("newest_us")), db_blob(text, (size_t)n)};
-	return db_put(f->s->db, "INSERT OR REPLACE INTO facts VALUES(?1,?2,?3)", v, 2);
+	return fact_write(f->s, "newest_us", str_of(text, (size_t)n));
 }
 
 /* ---- a batch ---- */

@@ -54,17 +54,27 @@ bool lane_write(struct store *s, unsigned lane, uint64_t applied, uint64_t close
 	return db_put(s->db, "INSERT OR REPLACE INTO applied VALUES(?1,?2,?3,?4,?5)", v, 4) || store_fail_db(s, s->db);
 }
 
+/* The next recovery must charge leases even if this one is broken off: it will not see that something was missing. */
+static bool note_doubt(struct store *s)
+{
+	struct buf boot;
+	buf_init(&boot, 256);
+	bool fine = store_get_fact(s, "boot", &boot);
+	if (fine && boot.len > 0)
+		fine = fact_write(s, "boot", STR(BOOT_REBUILT)) || store_fail_db(s, s->db);
+	buf_release(&boot);
+	return fine;
+}
+
 /* The journal ends before what was applied: the machine died before the journal was synced, or the lane's files are gone. What is missing was applied, and
- * its sequences will be given again. The months first: killed in between, this is done again. */
+ * its sequences will be given again. */
 static bool rewind_lane(struct store *s, unsigned lane, uint64_t newest)
 {
 	struct lane_state *l = &s->lanes[lane];
 	uint64_t closed = l->closed < newest ? l->closed : newest;
-	if (!months_rewind(s, lane, newest))
-		return false;
 	if (!db_begin(s->db, true))
 		return store_fail_db(s, s->db);
-	if (!lane_write(s, lane, newest, closed, newest == 0) || !store_commit(s, s->db, "valet.db")) {
+	if (!lane_write(s, lane, newest, closed, newest == 0) || !note_doubt(s) || !store_commit(s, s->db, "valet.db")) {
 		db_rollback(s->db);
 		return false;
 	}
@@ -77,19 +87,38 @@ static bool rewind_lane(struct store *s, unsigned lane, uint64_t newest)
 	return true;
 }
 
+/* The months before valet.db: killed in between, all of it is done again. A month can be ahead where valet.db is not, if the power failed; it is one of the
+ * last two then, since it was written to in the last moments. */
+static bool rewind_all(struct store *s, struct journal *j)
+{
+	uint64_t ends[JOURNAL_LANES_MAX];
+	bool behind = false;
+	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX; lane++) {
+		ends[lane] = journal_end(j, lane);
+		behind |= ends[lane] < s->lanes[lane].applied;
+	}
+	if (!behind && journal_state(j) == JOURNAL_CLEAN)
+		return true;
+	if (!months_rewind(s, behind ? 0 : month_of(s->newest_us) - 1, ends))
+		return false;
+	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX; lane++)
+		if (ends[lane] < s->lanes[lane].applied && !rewind_lane(s, lane, ends[lane]))
+			return false;
+	return true;
+}
+
 bool lanes_compare(struct store *s, struct journal *j)
 {
+	if (!s->compared && !rewind_all(s, j))
+		return false;
 	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX && !s->compared; lane++) {
-		struct lane_state *l = &s->lanes[lane];
+		const struct lane_state *l = &s->lanes[lane];
 		uint64_t oldest = 0, newest = 0;
-		if (lane < journal_lane_count(j))
-			journal_range(j, lane, &oldest, &newest);
-		if (newest < l->applied && !rewind_lane(s, lane, newest))
-			return false;
+		journal_range(j, lane, &oldest, &newest);
 		if (!l->restarted && oldest > l->applied + 1)
-			return store_failf(s, "%s: the journal's lane %u begins with record %llu, but valet.db ends with %llu: records are missing between them "
-					      "(is valet.db an older copy?)", s->folder, lane, (unsigned long long)oldest,
-					   (unsigned long long)l->applied);
+			return store_failf(s, "%s: the journal's lane %u begins with record %llu, but valet.db ends with %llu: records are missing between them. "
+					      "Is valet.db an older copy, or valet.db-wal gone? Put back all files of one copy, or go on with what is there: "
+					      "valet recover --rebuild", s->folder, lane, (unsigned long long)oldest, (unsigned long long)l->applied);
 	}
 	s->compared = true;
 	return true;

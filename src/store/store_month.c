@@ -111,8 +111,10 @@ static struct month *free_slot(struct store *s)
 		if (!db_in_transaction(m->db) && (!best || m->used < best->used))
 			best = m;
 	}
-	if (best && best->unsynced && !db_sync(best->db))
+	if (best && best->unsynced && !db_sync(best->db)) {
+		store_fail_db(s, best->db);
 		return NULL;
+	}
 	if (best)
 		close_month(best);
 	return best;
@@ -125,6 +127,7 @@ static bool open_month(struct store *s, struct month *m, int64_t number, const c
 	bool there = file_exists(s->folder, name);
 	m->db = (there ? schema_open : schema_make)(s->folder, name, true, &why);
 	m->number = number;
+	m->unsynced = true; /* what was committed before it was opened may not be on the disk */
 	bool fine = m->db != NULL;
 	if (!fine)
 		store_failf(s, "%.*s", STR_ARG(buf_str(&why)));
@@ -252,28 +255,36 @@ bool month_sums(struct db *month, struct sums *out, void (*each)(void *user, str
 
 /* ---- a journal that has lost its end ---- */
 
-static bool rewind_month(struct store *s, struct month *m, unsigned lane, uint64_t seq)
+static bool rewind_month(struct store *s, struct month *m, const uint64_t ends[JOURNAL_LANES_MAX])
 {
-	if (m->applied[lane] <= seq)
+	bool ahead = false, fine = true;
+	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX; lane++)
+		ahead |= m->applied[lane] > ends[lane];
+	if (!ahead)
 		return true;
-	if (!db_begin(m->db, true) || !write_applied(m, lane, seq) || !db_commit(m->db)) {
+	fine = db_begin(m->db, true);
+	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX && fine; lane++)
+		fine = m->applied[lane] <= ends[lane] || write_applied(m, lane, ends[lane]);
+	if (!fine || !db_commit(m->db)) {
 		store_fail_db(s, m->db);
 		db_rollback(m->db);
 		return false;
 	}
-	m->applied[lane] = m->to[lane] = seq;
+	for (unsigned lane = 0; lane < JOURNAL_LANES_MAX; lane++)
+		if (m->applied[lane] > ends[lane])
+			m->applied[lane] = m->to[lane] = ends[lane];
 	return true;
 }
 
-bool months_rewind(struct store *s, unsigned lane, uint64_t seq)
+bool months_rewind(struct store *s, int64_t from, const uint64_t ends[JOURNAL_LANES_MAX])
 {
 	int64_t *numbers;
 	size_t count = months_list(s->folder, &numbers);
 	bool fine = true;
 	for (size_t i = 0; i < count && fine; i++) {
 		struct month *m;
-		enum month_answer got = month_get(s, numbers[i], false, &m);
-		fine = got == MONTH_MISSING || (got == MONTH_READY && rewind_month(s, m, lane, seq));
+		enum month_answer got = numbers[i] < from ? MONTH_MISSING : month_get(s, numbers[i], false, &m);
+		fine = got == MONTH_MISSING || (got == MONTH_READY && rewind_month(s, m, ends));
 	}
 	free(numbers);
 	return fine;

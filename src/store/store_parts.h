@@ -70,6 +70,8 @@ struct store {
 	unsigned turn; /* the lane that the next batch begins with */
 	uint64_t spill_after;
 	int64_t newest_us;
+	uint64_t changes; /* of keys and facts, since valet.db was made */
+	int mark_fd;
 	struct table elsewhere; /* BEGINs that were settled by a record of another lane: lane and sequence */
 	struct arena elsewhere_names;
 	bool (*before_commit)(void *user, const char *file); /* tests */
@@ -81,6 +83,12 @@ bool store_fail(struct store *s, const char *sentence);
 bool store_fail_db(struct store *s, const struct db *d);
 bool store_failf(struct store *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool store_commit(struct store *s, struct db *d, const char *file); /* asks before_commit first */
+bool fact_write(struct store *s, const char *name, struct str value); /* within a transaction */
+
+/* store_mark.c: FOLDER/valet.mark */
+#define FACT_CHANGES "changes"
+uint64_t mark_read(const char *folder); /* 0: there is none, or none that can be read */
+void mark_write(struct store *s, uint64_t changes);
 
 /* store_schema.c: files. `month` false: valet.db. */
 #define SCHEMA_NEWER "made by a newer version of Valet"
@@ -90,7 +98,6 @@ bool schema_check_rows(struct db *d, struct buf *why);
 /* In a file of requests that was made anew: sums of rows that are known to have been there and could not be read. */
 bool schema_make_lost(struct db *month);
 bool schema_has_lost(struct db *month, bool *has);
-bool folder_make(const char *folder, struct buf *why);
 bool folder_sync(const char *folder);
 bool file_exists(const char *folder, const char *name);
 
@@ -106,7 +113,8 @@ bool month_commit(struct store *s, struct month *m);
 void months_close(struct store *s);
 /* Numbers of the months that have a file, in order; freed by the caller. */
 size_t months_list(const char *folder, int64_t **out);
-bool months_rewind(struct store *s, unsigned lane, uint64_t seq);
+/* Files from month `from` on forget what they have of a lane behind its end: these sequences are given again. */
+bool months_rewind(struct store *s, int64_t from, const uint64_t ends[JOURNAL_LANES_MAX]);
 /* Adds what the rows of a file say, and what it says of lost ones, by quarter, key, model and target. `each` may be NULL: called with the columns id and
  * ended of each row. */
 bool month_sums(struct db *month, struct sums *out, void (*each)(void *user, struct str id, int64_t ended_us), void *user);

@@ -160,6 +160,10 @@ static bool switch_over(struct rebuild *b)
 static void tell_keys(struct rebuild *b)
 {
 	const struct rebuild_report *r = b->report;
+	if (b->behind)
+		rebuild_say(b, true, "valet.db was an older one, or had lost its valet.db-wal: its last %llu changes are missing. Keys that were revoked or "
+				     "limited by them are not, and the last ones that were made are unknown: compare valet key list",
+			    (unsigned long long)b->behind);
 	if (b->kept.tables[KEPT_KEYS].whole)
 		rebuild_say(b, false, "keys: all %llu were saved", (unsigned long long)r->keys);
 	else
@@ -224,6 +228,7 @@ static bool read_all(struct rebuild *b)
 		return false;
 	if (!kept_read(&b->kept, b->o->folder, from, to, b->why))
 		return false;
+	main_behind(b);
 	main_fed(b);
 	return months_look(b);
 }

@@ -104,10 +104,10 @@ bool file_exists(const char *folder, const char *name)
 static bool fill(const char *path, bool month, struct buf *why)
 {
 	struct db *d = db_open(path, true, why);
-	bool fine = d && db_begin(d, true) && db_run(d, month ? month_schema : main_schema) && db_commit(d);
+	bool fine = d && db_begin(d, true) && db_run(d, month ? month_schema : main_schema) && db_commit(d) && db_merge(d);
 	if (d && !fine)
 		buf_adds(why, str_from(db_why(d)));
-	db_close(d); /* the last connection moves the WAL into the file and syncs it */
+	db_close(d);
 	return fine;
 }
 

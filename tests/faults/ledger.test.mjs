@@ -135,3 +135,26 @@ test('rows 39, 41: damage is found and said, and nothing is served with empty bo
   await valet.launch();
   assert.equal((await valet.post('/v1/chat/completions', { model: 'm', messages: user('x'), max_tokens: 3 }, bearer(secrets.free))).status, 200);
 });
+
+test('47: a request that was still waiting for a place when Valet was killed costs nothing; the one at the engine costs all that it held', async () => {
+  const small = await start({ targets: [{ sim: { slots: 1, dialect: 'llamacpp' } }], config: { models: [{ name: 'm', price: { input: '0.5', output: '2' } }] } });
+  const keys = {};
+  for (const name of ['served', 'waits']) keys[name] = await small.key(name, '--budget', '100k/total');
+  await until('keys hold', async () => (await small.fetch('/v1/models', { headers: bearer(keys.waits) })).status === 200);
+  await until('one place', async () => await small.metric('valet_target_places') === 1);
+  const ask = (name) => small.post('/v1/chat/completions', { model: 'm', messages: user('x'), max_tokens: 500 }, { ...bearer(keys[name]), 'x-sim-ttft-ms': '20000' }).catch(() => {});
+  const lost = [ask('served')];
+  await until('one is at the engine', async () => (await small.sim.stats()).active === 1);
+  lost.push(ask('waits'));
+  await until('the other waits', async () => await small.metric('valet_queue_waiting') === 1);
+  small.program.expectedEnd = true;
+  small.signal('SIGKILL');
+  await small.program.ended;
+  await Promise.all(lost);
+  await small.launch();
+  const total = async (name) => (await small.json('usage', '--key', name)).total;
+  const served = await until('the orphan is in the books', async () => { const t = await total('served'); return t?.orphans === 1 && t; });
+  assert.ok(served.output_tokens >= 500, JSON.stringify(served));
+  const waits = await total('waits');
+  assert.deepEqual([waits.orphans, waits.input_tokens, waits.output_tokens, waits.cost_nanos], [1, 0, 0, 0]);
+});

@@ -231,7 +231,7 @@ function losePower(valet, share = 1) {
   return lost;
 }
 
-const databases = (folder) => fs.readdirSync(folder).filter((f) => /\.db(-wal|-shm)?$/.test(f));
+const databases = (folder) => fs.readdirSync(folder).filter((f) => /\.db(-wal|-shm)?$|^valet\.mark$/.test(f));
 
 test('48: the power fails, again and again: the budget holds, and what may have been spent is charged', async (t) => {
   const valet = await start({ config: { ...quiet, models: [{ name: 'm', price: PRICE }] } });
@@ -305,4 +305,21 @@ test('41: the journal, or a lane of it, is gone after a crash: what may have bee
     assert.ok((await limitsOf(valet, 'k'))[0].settled >= settled);
     await assertHolds(valet);
   }
+});
+
+test('41: valet.db-wal is gone after a crash: no start with the keys of yesterday', async () => {
+  const valet = await start({ config: { ...quiet, models: [{ name: 'm', price: PRICE }] } });
+  await readyKey(valet, 'old', '--budget', '$5/month');
+  await valet.stop();
+  await valet.launch();
+  await readyKey(valet, 'new', '--budget', '$5/month');
+  assert.equal((await valet.cli('key', 'revoke', 'old')).code, 0, 'revoked');
+  await crash(valet);
+  fs.rmSync(path.join(valet.state, 'valet.db-wal'));
+  await assertRefused(valet, /lacks the last \d+ changes.*valet recover --rebuild/);
+  const { code, stdout } = await valet.cli('recover', '--rebuild');
+  assert.equal(code, 1, stdout); // something is lost, and it is said
+  assert.match(stdout, /LOST: .*last \d+ changes are missing/);
+  await valet.launch();
+  assert.deepEqual((await valet.json('key', 'list')).data.map((k) => k.name), ['old']);
 });

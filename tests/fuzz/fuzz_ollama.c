@@ -1,5 +1,5 @@
 /* fuzz_ollama.c - any bytes as a chat for Ollama's own API, as its whole answer, as the lines of its stream at any split, and as an error: what is made
- * is JSON and grows within its bound, a stream says the same however it is cut, and no count of words is above the bytes.
+ * is JSON and grows within its bound, a stream says the same however it is cut, and of no operation's body a count of words is above the bytes.
  *
  * The first byte says how the stream is cut, and what num_ctx and cap are.
  *
@@ -108,6 +108,16 @@ static void stream(struct str bytes, size_t step, struct arena *a)
 	buf_release(&held);
 }
 
+/* A token is a byte at least, and escapes, names and quotes only add bytes. */
+static void words(enum operation op, struct str body)
+{
+	struct ollama_low low = ollama_input_low(op, body);
+	CHECK(low.tokens >= 0 && low.largest >= 0 && low.inputs >= 1 && low.largest <= low.tokens && low.tokens <= low.largest * low.inputs);
+	CHECK((size_t)low.tokens < body.len || low.tokens == 0);
+	CHECK(op == OP_CHAT || op == OP_COMPLETIONS || op == OP_EMBEDDINGS || op == OP_RESPONSES || op == OP_MESSAGES || low.tokens == 0);
+	CHECK(low.inputs == 1 || op == OP_COMPLETIONS || op == OP_EMBEDDINGS);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct arena a;
@@ -121,8 +131,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	stream(bytes, 1 + data[0] % 31, &a);
 	ollama_chat_failure(200 + 2 * data[0], bytes, &a, &f);
 	CHECK(f.error > ERROR_NONE && f.error < ERROR_COUNT);
-	int64_t low = ollama_input_low(bytes);
-	CHECK(low >= 0 && low <= body_input_bound(bytes));
+	for (int op = 0; op < OP_ALL; op++)
+		words((enum operation)op, bytes);
 	arena_release(&a);
 	return 0;
 }

@@ -474,6 +474,41 @@ static void test_month_lost_its_end(void **state)
 	journal_close(j);
 }
 
+/* As feed_ahead(), but of valet.db it is what was there before that reaches the disk. */
+static void feed_month_ahead(void)
+{
+	struct store *s = open_store();
+	store_close(s);
+	copy_file("valet.db", "copy");
+	feed_ahead();
+}
+
+/* The power failed, and the month is ahead of both the journal and valet.db: rows of sequences that are given again count all the same. */
+static void test_month_is_ahead(void **state)
+{
+	struct journal_io io = {.boot = other_boot};
+	struct record_settle r = settle_at(NOV);
+	pid_t child = fork();
+	if (child == 0)
+		feed_month_ahead();
+	assert_int_equal(waitpid(child, &(int){0}, 0), child);
+	lose_tail();
+	unlink(path_of("valet.db-wal"));
+	copy_file("copy", "valet.db");
+	struct journal *j = open_journal_with(1, 0, &io);
+	struct store *s = open_store();
+	feed_all(s, j, 100);
+	assert_int_equal(total(s, 0).requests, 7);
+	assert_int_equal(number("requests-2026-11.db", "SELECT count(*) FROM requests"), 10);
+	for (uint64_t seq = 8; seq <= 15; seq++)
+		assert_int_equal(add_settle(j, 0, &r), seq);
+	feed_all(s, j, 100);
+	assert_int_equal(total(s, 0).requests, 15);
+	assert_int_equal(number("requests-2026-11.db", "SELECT count(*) FROM requests"), 18);
+	store_close(s);
+	journal_close(j);
+}
+
 static void test_database_is_older_than_the_journal(void **state)
 {
 	struct store *s = open_store();
@@ -587,7 +622,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_sums), TEST(test_extreme_numbers), TEST(test_many_months), TEST(test_deleted_month), TEST(test_check_finds_a_missing_row),
 		TEST(test_broken_at_each_commit), TEST(test_locked), TEST(test_open_begins_hold_the_journal), TEST(test_old_begins_are_written_down),
-		TEST(test_settled_in_another_lane), TEST(test_journal_lost_its_end), TEST(test_month_lost_its_end), TEST(test_database_is_older_than_the_journal),
+		TEST(test_settled_in_another_lane), TEST(test_journal_lost_its_end), TEST(test_month_lost_its_end), TEST(test_month_is_ahead), TEST(test_database_is_older_than_the_journal),
 		TEST(test_new_journal), TEST(test_unknown_record),
 	};
 	buf_init(&why, 65536);

@@ -54,7 +54,7 @@ static size_t folder_bytes(const char *prefix, unsigned *files)
 	assert_non_null(dir);
 	for (struct dirent *entry; (entry = readdir(dir));) {
 		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || entry->d_name[0] == '.' || stat(path, &st) != 0)
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !strstr(entry->d_name, ".vj") || stat(path, &st) != 0)
 			continue;
 		bytes += (size_t)st.st_size;
 		++*files;

@@ -5,6 +5,52 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "store_fixture.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <sys/syscall.h>
+
+/* ---- syncs ---- */
+
+/* Syncs of files whose path ends so are counted; one of them, or all from it on, fail. */
+static struct {
+	const char *suffix;
+	int count, fail_from, fail_to;
+} syncs;
+
+static void watch_syncs(const char *suffix, int fail_from, int fail_to)
+{
+	syncs.suffix = suffix;
+	syncs.count = 0;
+	syncs.fail_from = fail_from;
+	syncs.fail_to = fail_to;
+}
+
+static int sync_of(int fd, long call)
+{
+	char link[64], path[300];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = syncs.suffix ? readlink(link, path, sizeof(path)) : 0;
+	if (n > 0 && str_ends(str_of(path, (size_t)n), str_from(syncs.suffix))) {
+		int number = syncs.count++;
+		if (number >= syncs.fail_from && number <= syncs.fail_to) {
+			errno = EIO;
+			return -1;
+		}
+	}
+	return (int)syscall(call, fd);
+}
+
+/* In the place of the system's, for SQLite as well. */
+int fsync(int fd)
+{
+	return sync_of(fd, SYS_fsync);
+}
+
+int fdatasync(int fd)
+{
+	return sync_of(fd, SYS_fdatasync);
+}
+
 /* ---- keys ---- */
 
 struct seen {
@@ -298,6 +344,160 @@ static void test_leases(void **state)
 	journal_close(j);
 }
 
+/* ---- changes that are missing ---- */
+
+/* A process that is gone before what it changed has come into the file itself. */
+static void change_and_die(const char *name)
+{
+	pid_t child = fork();
+	if (child == 0) {
+		struct store *s = open_store();
+		struct stored_key anna = key_named("anna");
+		anna.serial = 1;
+		anna.revoked_s = 99;
+		put_key(s, anna);
+		put_key(s, key_named(name));
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(child, &(int){0}, 0), child);
+}
+
+static void test_lost_wal_is_refused(void **state)
+{
+	struct store *s = open_store();
+	put_key(s, key_named("anna"));
+	store_close(s);
+	change_and_die("ben");
+	s = open_store(); /* nothing is missing: the WAL is there */
+	assert_int_equal(keys_of(s).count, 2);
+	store_close(s);
+	change_and_die("carl");
+	assert_int_equal(unlink(path_of("valet.db-wal")), 0);
+	for (int i = 0; i < 2; i++) {
+		refused("lacks the last 2 changes");
+		assert_non_null(strstr(why.ptr, "valet recover --rebuild"));
+	}
+	unlink(path_of("valet.mark")); /* without it nobody knows */
+	s = open_store();
+	assert_int_equal(keys_of(s).count, 2);
+	put_key(s, key_named("dora"));
+	store_close(s);
+	unlink(path_of("valet.db"));
+	refused("valet.db is missing, but there is a valet.mark");
+}
+
+/* What is not counted in the mark, as its file could not be written, is not missed; and a mark that does not check accuses nobody. */
+static void test_mark_that_cannot_be_read(void **state)
+{
+	struct store *s = open_store();
+	put_key(s, key_named("anna"));
+	store_close(s);
+	for (int at = 0; at < 16; at++) {
+		put_bytes("valet.mark", at, "\xff", 1, -1);
+		s = open_store();
+		put_key(s, (struct stored_key){.serial = 1, .id = "x", .name = STR("anna"), .document = STR("{}")});
+		assert_int_equal(keys_of(s).count, 1);
+		store_close(s);
+	}
+	put_bytes("valet.mark", 0, "short", 5, 5);
+	store_close(open_store());
+}
+
+/* ---- a disk that says no ---- */
+
+/* A file that was made is renamed into its place only when all of it is on the disk. */
+static void test_half_made_file(void **state)
+{
+	int made = 0;
+	for (int at = 0; at < 20; at++) {
+		watch_syncs("valet.db.new", at, at);
+		buf_clear(&why);
+		struct store *s = store_open(folder, &why);
+		if (syncs.count <= at) {
+			made = at;
+			assert_non_null(s);
+			store_close(s);
+			break;
+		}
+		if (s)
+			fail_msg("sync %d failed, and the file was taken", at);
+		watch_syncs(NULL, 0, 0);
+		store_close(open_store());
+		unlink(path_of("valet.db"));
+	}
+	watch_syncs(NULL, 0, 0);
+	assert_true(made > 0);
+}
+
+static int64_t size_of(const char *name)
+{
+	struct stat st;
+	return stat(path_of(name), &st) == 0 ? st.st_size : -1;
+}
+
+/* A sync of the WAL has failed: what it did not write may be dropped by the system, and the next sync call would say that all is well. */
+static void test_failed_sync_of_the_wal(void **state)
+{
+	struct store *s = open_store();
+	put_key(s, key_named("anna"));
+	assert_true(store_sync(s));
+	assert_true(size_of("valet.db-wal") > 0);
+	watch_syncs("valet.db-wal", 0, 0);
+	assert_false(store_put_fact(s, "x", STR("y")));
+	assert_int_equal(syncs.count, 1);
+	assert_true(store_sync(s));
+	assert_int_equal(size_of("valet.db-wal"), 0); /* all of it was written anew */
+	watch_syncs(NULL, 0, 0);
+	store_close(s);
+}
+
+/* The same where SQLite moves the WAL into the file after a commit: that commit has worked. */
+static void test_failed_sync_of_a_checkpoint(void **state)
+{
+	static char large[60000];
+	memset(large, 'x', sizeof(large));
+	struct store *s = open_store();
+	watch_syncs("/valet.db", 0, INT_MAX);
+	for (int i = 0; i < 100; i++) {
+		struct stored_key k = key_named("anna");
+		k.serial = 1;
+		k.document = str_of(large, sizeof(large) - (size_t)i);
+		put_key(s, k);
+	}
+	assert_true(syncs.count > 0);
+	assert_false(store_sync(s));
+	watch_syncs(NULL, 0, 0);
+	assert_true(store_sync(s));
+	assert_int_equal(size_of("valet.db-wal"), 0);
+	store_close(s);
+}
+
+/* Rows that a process left in the WAL of a month's file are on the disk before the journal may drop them. */
+static void test_months_are_synced_after_a_start(void **state)
+{
+	struct record_settle r = settle_at(NOV);
+	pid_t child = fork();
+	if (child == 0) {
+		struct store *s = open_store();
+		struct journal *j = open_journal(1);
+		add_settle(j, 0, &r);
+		feed_all(s, j, 10);
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(child, &(int){0}, 0), child);
+	assert_true(size_of("requests-2026-11.db-wal") > 0);
+	struct store *s = open_store();
+	struct journal *j = open_journal(1);
+	watch_syncs("requests-2026-11.db-wal", INT_MAX, INT_MAX);
+	feed_all(s, j, 10);
+	assert_true(store_sync(s));
+	assert_int_equal(store_applied(s, 0), 1);
+	assert_true(syncs.count > 0);
+	watch_syncs(NULL, 0, 0);
+	store_close(s);
+	journal_close(j);
+}
+
 /* ---- speed ---- */
 
 static void speed_keys(void)
@@ -328,7 +528,9 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_keys), TEST(test_key_conflicts), TEST(test_serials_are_not_given_twice), TEST(test_group), TEST(test_facts),
 		TEST(test_changed_rows_are_found), TEST(test_changed_sums_are_found), TEST(test_damaged_files_are_refused),
-		TEST(test_strange_files_are_refused), TEST(test_usage), TEST(test_leases),
+		TEST(test_strange_files_are_refused), TEST(test_usage), TEST(test_leases), TEST(test_lost_wal_is_refused), TEST(test_mark_that_cannot_be_read),
+		TEST(test_half_made_file), TEST(test_failed_sync_of_the_wal), TEST(test_failed_sync_of_a_checkpoint),
+		TEST(test_months_are_synced_after_a_start),
 	};
 	buf_init(&why, 65536);
 	if (!civil_set_zone("UTC", &why))
