@@ -32,7 +32,7 @@ LOAD_SOURCES = [os.path.join(HERE, name) for name in
                 ("load.c", "load_conn.c", "load_hist.c", "load_open.c", "load_request.c", "load.h")]
 PROXIES = ("valet", "nginx", "haproxy")
 LEFTOVERS = "valet-bench-"
-OWN = {"capacity", "queue"}  # scenarios without the other proxies
+OWN = {"capacity", "keys", "queue"}  # scenarios without the other proxies
 IDLE_STREAMS = 5000
 MANY = 4096
 PROMPT_BYTES = 220 * 1024
@@ -501,6 +501,21 @@ def scenario_governed(bench, samples):
     stop(sim, children)
 
 
+def scenario_keys(bench, samples):
+    """Whether the time of a refusal tells if the id of a key exists, to somebody on this machine."""
+    sim = bench.start_sim()
+    child = bench.start("valet", sim, governed=True)
+    program = bench.built("valet-bench-keys", needed=True)
+    key = child.headers[0].split()[-1]
+    for turn in range(1 if bench.args.quick else 2):
+        done = subprocess.run([program, str(child.port), key, "100000" if bench.args.quick else "1000000"],
+                              stdout=subprocess.PIPE, text=True, check=True, preexec_fn=bench.on_load_core)
+        for name, value in map(str.split, done.stdout.splitlines()):
+            samples.add("keys_" + name, "valet", float(value) / (1 if name == "t" else 1e3))
+        say(f"keys     round {turn + 1}  " + "  ".join(done.stdout.split("\n")))
+    stop(sim, {"valet": child})
+
+
 def fetch_reference(bench, sim, tokens):
     path = bench.path("reference")
     argv = bench.load_argv("fetch", sim.port, {"stream": [], "max_tokens": tokens, "seconds": 30})
@@ -617,7 +632,7 @@ def scenario_routes(bench, samples):
 
 SCENARIOS = {"rps": scenario_rps, "governed": scenario_governed, "latency": scenario_latency, "sse": scenario_sse,
              "idle": scenario_idle, "many": scenario_many, "prompt": scenario_prompt,
-             "routes": scenario_routes, "queue": capacity.scenario_queue, "capacity": capacity.scenario_capacity}
+             "routes": scenario_routes, "keys": scenario_keys, "queue": capacity.scenario_queue, "capacity": capacity.scenario_capacity}
 
 # ---- the table ----
 
@@ -702,6 +717,9 @@ ROWS = (
     ("prompt", "prompt_parse", "of it parse and route, µs", 1, "≤ 150",
      at_most("prompt_parse", 150)),
     ("routes", "routes", "CPU, 10,000 models to 1", 3, "≤ 1.1", at_most("routes", 1.1)),
+    ("keys", "keys_unknown_ns", "a refusal there and back, unknown key, µs", 1, "", None),
+    ("keys", "keys_known_ns", "the same, wrong secret, µs", 1, "", None),
+    ("keys", "keys_t", "their difference, Welch's t", 2, "≤ 4.5", at_most("keys_t", 4.5)),
 ) + capacity.rows(at_most, at_least, never)
 
 
