@@ -2,7 +2,7 @@
  * ollama.c.
  *
  * A request without messages (or prompt) only loads the model, as there. A prompt that is too long
- * is cut in silence to all of the window, unless truncate is false: then it is refused. A request whose window is another than
+ * is cut in silence to all of the window, and so is each input of embeddings, unless truncate is false: then it is refused. A request whose window is another than
  * the loaded one loads the model anew, which /sim/stats counts; without num_ctx, and on /v1, that is the model's own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -158,6 +158,12 @@ static void load_model(struct job *j, int64_t window)
 
 bool ollama_fit(struct job *j, int64_t *context)
 {
+	if (j->surface == &surface_completions)
+		j->surface = &surface_ollama_completions;
+	else if (j->surface == &surface_messages)
+		j->surface = &surface_ollama_messages;
+	if (j->surface == &surface_ollama_messages)
+		j->sequence = j->prompt_tokens;
 	*context = *context < 1 ? j->model->context : *context > j->model->longest ? j->model->longest : *context;
 	j->window = *context;
 	load_model(j, *context);
@@ -174,6 +180,41 @@ bool ollama_fit(struct job *j, int64_t *context)
 
 /* ---- embeddings ---- */
 
+/* What there is of an input. */
+struct inputs {
+	struct worker *worker;
+	struct arena *arena;
+	size_t bytes_max; /* that fit into the window */
+	size_t bytes;     /* that were read */
+	bool cut;
+};
+
+static void load_for(const struct model *m, struct inputs *in)
+{
+	int64_t window = __atomic_load_n(&m->loaded, __ATOMIC_RELAXED);
+	if (window != m->context) {
+		__atomic_store_n(&((struct model *)m)->loaded, m->context, __ATOMIC_RELAXED);
+		if (window)
+			worker_count(in->worker, COUNT_RELOADS, 1);
+	}
+	__atomic_store_n(&((struct model *)m)->used, true, __ATOMIC_RELAXED);
+	in->bytes_max = (size_t)m->context * 4;
+}
+
+/* The text as far as it fits. */
+static struct str fitting(struct inputs *in, const struct json *input)
+{
+	struct str text = json_text(in->arena, input);
+	if (text.len > in->bytes_max) {
+		in->cut = true;
+		text.len = in->bytes_max;
+		while (text.len > 0 && ((unsigned char)text.ptr[text.len] & 0xc0) == 0x80) /* no half a character */
+			text.len--;
+	}
+	in->bytes += text.len;
+	return text;
+}
+
 static void put_vector(struct buf *out, struct str text, int64_t dimensions, uint64_t seed)
 {
 	float vector[VECTOR_MAX];
@@ -185,16 +226,20 @@ static void put_vector(struct buf *out, struct str text, int64_t dimensions, uin
 	buf_addc(out, ']');
 }
 
-static void put_inputs(struct worker *w, struct arena *a, struct buf *out, const struct json *input,
-		       int64_t dimensions)
+static void put_inputs(struct inputs *in, struct buf *out, const struct json *input, int64_t dimensions)
 {
 	bool list = input && input->type == JSON_ARRAY, any = false;
 	for (const struct json *i = list ? input->first : input; i; i = list ? i->next : NULL) {
 		if (any)
 			buf_addc(out, ',');
 		any = true;
-		put_vector(out, json_text(a, i), dimensions, w->sim->options.seed);
+		put_vector(out, fitting(in, i), dimensions, in->worker->sim->options.seed);
 	}
+}
+
+static bool is_false(const struct json *value)
+{
+	return value && value->type == JSON_BOOL && !value->boolean;
 }
 
 /* /api/embed, or its older form for one prompt. */
@@ -203,33 +248,86 @@ static void embed(struct worker *w, struct http_conn *c, bool old)
 	struct arena a;
 	const struct model *m;
 	arena_init(&a, 1024);
+	struct inputs in = {.worker = w, .arena = &a};
 	const struct json *body = request_tree(w, c, &a, &m, SHAPE_NATIVE);
 	if (body) {
-		const struct json *input = json_get(body, old ? STR("prompt") : STR("input"));
-		struct text_taker taker = {0};
 		int64_t dimensions = 0;
 		struct buf *out = worker_compose(w);
+		load_for(m, &in);
 		json_i64(json_get(body, STR("dimensions")), &dimensions);
-		if (input)
-			text_walk(input->type == JSON_STRING
-					  ? str_of(input->raw.ptr - 1, input->raw.len + 2)
-					  : input->raw,
-				  true, &taker);
 		BUF_ADD(out, "{");
 		if (!old) {
 			BUF_ADD(out, "\"model\":");
 			buf_adds(out, m->json);
 		}
 		buf_adds(out, old ? STR("\"embedding\":") : STR(",\"embeddings\":["));
-		put_inputs(w, &a, out, input, dimensions);
+		put_inputs(&in, out, json_get(body, old ? STR("prompt") : STR("input")), dimensions);
 		if (!old)
-			buf_addf(out,
-				 "],\"total_duration\":2000,\"load_duration\":1000,\"prompt_eval_"
-				 "count\":%u",
-				 text_tokens(taker.bytes));
+			buf_addf(out, "],\"total_duration\":2000,\"load_duration\":1000,\"prompt_eval_count\":%u", text_tokens(in.bytes));
 		buf_addc(out, '}');
-		worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));
+		if (in.cut && is_false(json_get(body, STR("truncate"))))
+			worker_complain(w, c, &(struct complaint){.status = 400, .shape = SHAPE_NATIVE, .text = STR("the input length exceeds the context length")});
+		else
+			worker_send(w, c, 200, FIELDS_JSON, worker_composed(w));
 	}
+	arena_release(&a);
+}
+
+static void put_raw(struct buf *out, const struct json *value)
+{
+	bool quoted = value->type == JSON_STRING;
+	buf_adds(out, quoted ? str_of(value->raw.ptr - 1, value->raw.len + 2) : value->raw);
+}
+
+/* A body whose input is cut. */
+static void put_cut_body(struct inputs *in, struct buf *out, const struct json *body)
+{
+	const struct json *input = json_get(body, STR("input"));
+	bool list = input->type == JSON_ARRAY;
+	buf_addc(out, '{');
+	for (const struct json *m = body->first; m; m = m->next) {
+		if (str_eq(m->key, STR("input")))
+			continue;
+		buf_adds(out, str_of(m->key.ptr - 1, m->key.len + 2));
+		buf_addc(out, ':');
+		put_raw(out, m);
+		buf_addc(out, ',');
+	}
+	BUF_ADD(out, "\"input\":");
+	if (list)
+		buf_addc(out, '[');
+	for (const struct json *i = list ? input->first : input; i; i = list ? i->next : NULL) {
+		if (i != input && i != input->first)
+			buf_addc(out, ',');
+		if (i->type == JSON_STRING)
+			json_quote(out, fitting(in, i));
+		else
+			put_raw(out, i);
+	}
+	buf_adds(out, list ? STR("]}") : STR("}"));
+}
+
+/* /v1/embeddings: as of all, but for what does not fit. */
+static void openai_embed_run(struct worker *w, struct http_conn *c, const struct request_line *line)
+{
+	struct arena a;
+	const struct model *m;
+	struct buf cut;
+	arena_init(&a, 1024);
+	buf_init(&cut, SIZE_MAX);
+	struct inputs in = {.worker = w, .arena = &a};
+	const struct json *body = request_tree(w, c, &a, &m, line->shape);
+	if (body && json_get(body, STR("input"))) {
+		struct str whole = c->body;
+		load_for(m, &in);
+		put_cut_body(&in, &cut, body);
+		c->body = buf_str(&cut);
+		embeddings_run(w, c, line);
+		c->body = whole;
+	} else if (body) {
+		embeddings_run(w, c, line);
+	}
+	buf_release(&cut);
 	arena_release(&a);
 }
 
@@ -258,6 +356,7 @@ static const struct route ollama_routes[] = {
 	{"POST", "/api/show", .run = show_run},
 	{"POST", "/api/embed", .run = embed_run},
 	{"POST", "/api/embeddings", .run = old_embed_run},
+	{"POST", "/v1/embeddings", .run = openai_embed_run},
 	{0},
 };
 

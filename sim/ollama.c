@@ -1,4 +1,5 @@
-/* ollama.c - Ollama's own /api/chat and /api/generate: lines of JSON, whole or streamed.
+/* ollama.c - Ollama's own /api/chat and /api/generate: lines of JSON, whole or streamed; and how it
+ * tells usage in the streams of /v1/completions and /v1/messages.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
@@ -141,4 +142,119 @@ const struct surface surface_ollama_generate = {
 	.piece = ollama_piece,
 	.close = ollama_close,
 	.broken = ollama_broken,
+};
+
+/* ---- /v1/completions: with include_usage each chunk has usage, of zeros but for the last ---- */
+
+#define CHUNK_END "]}\n\n"
+
+/* Puts zeros into the first event of what stands from `at` on. */
+static void put_zeros(struct job *j, struct buf *out, size_t at)
+{
+	struct buf rest;
+	struct str said = str_skip(buf_str(out), at), end = STR(CHUNK_END);
+	size_t chunk = str_search(said, end);
+	if (!j->usage || chunk == said.len)
+		return;
+	buf_init(&rest, said.len + 1);
+	buf_adds(&rest, str_skip(said, chunk));
+	out->len = at + chunk;
+	BUF_ADD(out, "],\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0,\"total_tokens\":0}}\n\n");
+	buf_adds(out, str_skip(buf_str(&rest), end.len));
+	buf_release(&rest);
+}
+
+static void completions_whole(struct job *j, struct buf *out)
+{
+	surface_completions.whole(j, out);
+}
+
+static void completions_open(struct job *j, struct buf *out)
+{
+	surface_completions.open(j, out);
+}
+
+static void completions_piece(struct job *j, struct buf *out, uint32_t choice, struct str text)
+{
+	size_t at = out->len;
+	surface_completions.piece(j, out, choice, text);
+	put_zeros(j, out, at);
+}
+
+static void completions_close(struct job *j, struct buf *out)
+{
+	size_t at = out->len;
+	surface_completions.close(j, out);
+	put_zeros(j, out, at);
+}
+
+static void completions_broken(struct job *j, struct buf *out)
+{
+	surface_completions.broken(j, out);
+}
+
+const struct surface surface_ollama_completions = {
+	.name = "completions",
+	.stream_fields = FIELDS_SSE,
+	.whole = completions_whole,
+	.open = completions_open,
+	.piece = completions_piece,
+	.close = completions_close,
+	.broken = completions_broken,
+};
+
+/* ---- /v1/messages: a stream begins with a guess (the prompt's bytes / 4, cut or not), and tells what was counted at its end ---- */
+
+static void messages_whole(struct job *j, struct buf *out)
+{
+	surface_messages.whole(j, out);
+}
+
+/* Its events have no numbers: `sequence` is the guess. */
+static void messages_open(struct job *j, struct buf *out)
+{
+	uint32_t counted = j->prompt_tokens;
+	j->prompt_tokens = j->sequence;
+	surface_messages.open(j, out);
+	j->prompt_tokens = counted;
+}
+
+static void messages_piece(struct job *j, struct buf *out, uint32_t choice, struct str text)
+{
+	surface_messages.piece(j, out, choice, text);
+}
+
+static void messages_close(struct job *j, struct buf *out)
+{
+	struct buf rest;
+	size_t from = out->len;
+	surface_messages.close(j, out);
+	struct str said = str_skip(buf_str(out), from), usage = STR("\"usage\":{");
+	size_t at = str_search(said, usage);
+	if (at == said.len)
+		return;
+	buf_init(&rest, said.len + 1);
+	buf_adds(&rest, str_skip(said, at + usage.len));
+	out->len = from + at + usage.len;
+	BUF_ADD(out, "\"input_tokens\":");
+	job_number_put(j, out, j->prompt_tokens);
+	buf_addc(out, ',');
+	buf_adds(out, buf_str(&rest));
+	buf_release(&rest);
+}
+
+static void messages_broken(struct job *j, struct buf *out)
+{
+	surface_messages.broken(j, out);
+}
+
+const struct surface surface_ollama_messages = {
+	.name = "messages",
+	.stream_fields = FIELDS_SSE,
+	.shape = SHAPE_ANTHROPIC,
+	.whole = messages_whole,
+	.open = messages_open,
+	.piece = messages_piece,
+	.close = messages_close,
+	.broken = messages_broken,
 };

@@ -97,6 +97,12 @@ static int64_t plain_window(struct ollama_raised *r, int64_t told)
 	return look(&r->plain);
 }
 
+int64_t ollama_plain_window(struct ollama_raised *r, int64_t told, int64_t now_s)
+{
+	still_raised(r, told, now_s);
+	return plain_window(r, told);
+}
+
 int64_t ollama_way(struct ollama_raised *r, int64_t told, int64_t context_max, int64_t allowed_max, int64_t tokens_needed, int64_t input_low,
 		   int64_t now_s)
 {
@@ -122,6 +128,7 @@ int64_t ollama_way(struct ollama_raised *r, int64_t told, int64_t context_max, i
 #define STRETCH     24 /* units of a word that one token reaches over at most, on average */
 #define SEEN_BITS   (1u << 18)
 #define SEEN_WORDS  (SEEN_BITS / 64)
+#define NAME_WORDS  8 /* of the name of one token, at most */
 
 /* How many units of STRETCH a character takes. */
 enum { UNITS_LETTER = 1, UNITS_TWO_BYTES = 2, UNITS_THREE_BYTES = 3, UNITS_IDEOGRAPH = 6 };
@@ -130,13 +137,17 @@ struct counting {
 	uint64_t seen[SEEN_WORDS]; /* which groups of three characters have come in long words, by hash */
 	uint32_t last[2];          /* the two characters before */
 	int64_t tokens;
+	int64_t name_from;         /* tokens before the name */
 	uint32_t units;            /* of this word, since its last token */
 	bool word, longer;         /* a word has begun; it is longer than a token may be */
+	bool name;                 /* what stands since a bracket opened may be the name of one token */
+	bool words_only;           /* a vocabulary that may have one token for any word, however long */
 };
 
-static void end_word(struct counting *c)
+/* A text that nothing before it reaches into. */
+static void begin_text(struct counting *c)
 {
-	c->word = false;
+	c->word = c->name = false;
 }
 
 static bool is_new(struct counting *c, uint32_t character)
@@ -157,6 +168,8 @@ static void add_character(struct counting *c, uint32_t character, uint32_t units
 		c->units = c->last[0] = c->last[1] = 0;
 		c->tokens++;
 	}
+	if (c->words_only)
+		return;
 	c->longer |= c->units + units > STRETCH;
 	if (!c->longer || is_new(c, character))
 		c->units += units;
@@ -174,12 +187,44 @@ static bool is_ideograph(uint32_t c)
 	return (c >= 0x3040 && c <= 0x30ff) || (c >= 0x3400 && c <= 0x9fff) || (c >= 0xac00 && c <= 0xd7af) || (c >= 0xf900 && c <= 0xfaff);
 }
 
+/* Letters that no vocabulary leaves out: Latin, Greek, Cyrillic, and the ideographs. */
+static bool is_letter(uint32_t c)
+{
+	return (c >= 0xc0 && c < 0x250 && c != 0xd7 && c != 0xf7) || (c >= 0x370 && c < 0x483) || (c >= 0x48a && c < 0x530) || is_ideograph(c);
+}
+
 static void add_wide(struct counting *c, uint32_t character)
 {
 	if ((character >= 0x2000 && character <= 0x206f) || (character >= 0x3000 && character <= 0x303f) || character == 0xa0)
 		return; /* blanks and punctuation: they neither count nor part what stands around them, since not all vocabularies part there */
+	if (c->words_only && !is_letter(character))
+		return;
 	uint32_t units = character < 0x800 ? UNITS_TWO_BYTES : is_ideograph(character) || character > 0xffff ? UNITS_IDEOGRAPH : UNITS_THREE_BYTES;
 	add_character(c, character, units);
+}
+
+/* "<|im_start|>", "</s>", "[INST]": several words that are one token where a vocabulary has it. */
+static void end_name(struct counting *c)
+{
+	if (c->name && c->tokens > c->name_from && c->tokens <= c->name_from + NAME_WORDS)
+		c->tokens = c->name_from + 1;
+	c->name = false;
+}
+
+/* What parts words. */
+static void add_mark(struct counting *c, uint32_t mark)
+{
+	if ((mark < ' ' && mark != '\t' && mark != '\n' && mark != '\r') || mark == 0x7f)
+		return; /* some vocabularies leave them out */
+	c->word = false;
+	if (mark == '<' || mark == '[') {
+		c->name = true;
+		c->name_from = c->tokens;
+	} else if (mark == '>' || mark == ']') {
+		end_name(c);
+	} else if (mark != '_' && mark != '|' && mark != '/' && mark != '-' && mark != '.' && mark != ':') {
+		c->name = false;
+	}
 }
 
 /* The code of the UTF-8 character at the front (valid, or what stands for it), and its length. */
@@ -196,9 +241,25 @@ static uint32_t decode(struct str s, size_t *length)
 	return code;
 }
 
-static bool is_word(char c)
+static bool is_word(uint32_t c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '\'';
+}
+
+static void add_ascii(struct counting *c, uint32_t character)
+{
+	if (is_word(character))
+		add_character(c, character, UNITS_LETTER);
+	else
+		add_mark(c, character);
+}
+
+/* What the letter behind a backslash stands for. */
+static uint32_t escaped(char letter)
+{
+	if (letter == 'b' || letter == 'f')
+		return '\b';
+	return letter == 'n' || letter == 'r' || letter == 't' ? '\n' : (unsigned char)letter;
 }
 
 /* An escape; its length. \u escapes of surrogates count as two characters of three bytes: no more than the four of what they stand for. */
@@ -206,7 +267,7 @@ static size_t take_escape(struct counting *c, struct str s)
 {
 	uint32_t code = 0;
 	if (s.len < 6 || s.ptr[1] != 'u') {
-		end_word(c);
+		add_mark(c, s.len < 2 ? ' ' : escaped(s.ptr[1]));
 		return s.len < 2 ? s.len : 2;
 	}
 	for (int i = 2; i < 6; i++) {
@@ -215,69 +276,204 @@ static size_t take_escape(struct counting *c, struct str s)
 	}
 	if (code >= 0x80)
 		add_wide(c, code);
-	else if (is_word((char)code))
-		add_character(c, code, UNITS_LETTER);
 	else
-		end_word(c);
+		add_ascii(c, code);
 	return 6;
 }
 
-/* The inside of a string literal. */
+/* The inside of a string literal. It goes on where the text before it ended, unless that was ended. */
 static void count_text(struct counting *c, struct str text)
 {
 	size_t n = 1;
-	end_word(c);
 	for (; text.len > 0; text = str_skip(text, n)) {
 		n = 1;
 		if ((unsigned char)text.ptr[0] >= 0x80)
 			add_wide(c, decode(text, &n));
 		else if (text.ptr[0] == '\\')
 			n = take_escape(c, text);
-		else if (is_word(text.ptr[0]))
-			add_character(c, (unsigned char)text.ptr[0], UNITS_LETTER);
 		else
-			end_word(c);
+			add_ascii(c, (unsigned char)text.ptr[0]);
 	}
 }
 
-/* Templates leave out what an assistant has thought, also where it stands in its text. */
-static bool holds_thoughts(struct str text)
+/* ---- what of a body is counted ---- */
+
+/* How an operation says text in parts. */
+struct form {
+	struct str type, other; /* of parts that are text */
+	bool joins;             /* parts become one text; else each is a message */
+};
+
+static const struct form chat_form = {STR_INIT("text"), STR_INIT("text"), false};
+static const struct form messages_form = {STR_INIT("text"), STR_INIT("text"), true};
+static const struct form responses_form = {STR_INIT("input_text"), STR_INIT("output_text"), true};
+
+/* The inside of the text of a part; ptr NULL: it is none. */
+static struct str part_text(const struct form *form, struct str part)
 {
-	return str_search(text, STR("think")) < text.len || str_search(text, STR("<|")) < text.len;
+	struct str type = walk_get(part, STR("type"));
+	return walk_is(type, form->type) || walk_is(type, form->other) ? walk_inside(walk_get(part, STR("text"))) : STR_NONE;
 }
 
-static void count_content(struct counting *c, struct str content, bool assistant)
+/* Also a call or whatever else is marked by tokens of its own. */
+static bool is_thoughtful(struct str text)
 {
-	if (assistant && holds_thoughts(content))
-		return;
+	static const struct str signs[] = {STR_INIT("think"), STR_INIT("<|"), STR_INIT("u003c|"), STR_INIT("u003C|")};
+	for (size_t i = 0; i < sizeof(signs) / sizeof(*signs); i++)
+		if (text.ptr && str_search(text, signs[i]) < text.len)
+			return true;
+	return false;
+}
+
+/* Templates leave out what an assistant has thought, also where it stands in its text. */
+static bool holds_thoughts(const struct form *form, struct str content)
+{
+	struct walk parts = walk_into(walk_array(content) ? content : STR_NONE);
+	if (is_thoughtful(walk_inside(content)))
+		return true;
+	for (struct str part; walk_element(&parts, &part);)
+		if (is_thoughtful(part_text(form, part)))
+			return true;
+	return false;
+}
+
+static void count_content(struct counting *c, const struct form *form, struct str content)
+{
+	struct walk parts = walk_into(walk_array(content) ? content : STR_NONE);
+	begin_text(c);
 	if (walk_inside(content).ptr)
 		count_text(c, walk_inside(content));
-	struct walk parts = walk_into(walk_array(content) ? content : STR_NONE);
-	for (struct str part; walk_element(&parts, &part);)
-		if (walk_is(walk_get(part, STR("type")), STR("text")))
-			count_text(c, walk_inside(walk_get(part, STR("text"))));
+	for (struct str part; walk_element(&parts, &part);) {
+		if (!form->joins)
+			begin_text(c);
+		count_text(c, part_text(form, part));
+	}
 }
 
-static void count_message(struct counting *c, struct str message, bool tools)
+static void count_message(struct counting *c, const struct form *form, struct str message, bool tools)
 {
 	struct str role = walk_get(message, STR("role")), content = walk_get(message, STR("content"));
-	bool assistant = walk_is(role, STR("assistant"));
-	if (assistant || walk_is(role, STR("user")) || walk_is(role, STR("system")) || walk_is(role, STR("developer")) ||
-	    (tools && walk_is(role, STR("tool"))))
-		count_content(c, content, assistant);
+	if (walk_is(role, STR("assistant"))) {
+		if (!holds_thoughts(form, content))
+			count_content(c, form, content);
+	} else if (walk_is(role, STR("user")) || walk_is(role, STR("system")) || (tools && walk_is(role, STR("tool")))) {
+		count_content(c, form, content);
+	}
 }
 
-int64_t ollama_input_low(struct str body)
+/* /v1/messages: results of tools stand beside the text and become messages of their own. */
+static void count_results(struct counting *c, struct str message)
+{
+	struct str content = walk_get(message, STR("content"));
+	struct walk blocks = walk_into(walk_array(content) ? content : STR_NONE);
+	if (!walk_is(walk_get(message, STR("role")), STR("user")))
+		return;
+	for (struct str block; walk_element(&blocks, &block);)
+		if (walk_is(walk_get(block, STR("type")), STR("tool_result")))
+			count_content(c, &messages_form, walk_get(block, STR("content")));
+}
+
+/* /v1/messages: all blocks become one text. Claude Code's first one is a header that releases may leave out. */
+static void count_system(struct counting *c, struct str system)
+{
+	struct walk blocks = walk_into(walk_array(system) ? system : STR_NONE);
+	begin_text(c);
+	if (walk_inside(system).ptr)
+		count_text(c, walk_inside(system));
+	for (struct str block; walk_element(&blocks, &block);)
+		if (!str_starts(part_text(&messages_form, block), STR("x-anthropic-")))
+			count_text(c, part_text(&messages_form, block));
+}
+
+/* An item of /v1/responses. */
+static void count_item(struct counting *c, struct str item, bool tools)
+{
+	struct str type = walk_get(item, STR("type"));
+	if (walk_null(type) || walk_is(type, STR("message"))) {
+		count_message(c, &responses_form, item, false);
+	} else if (tools && walk_is(type, STR("function_call_output")) && walk_inside(walk_get(item, STR("output"))).ptr) {
+		begin_text(c);
+		count_text(c, walk_inside(walk_get(item, STR("output"))));
+	}
+}
+
+/* A text, or a list of texts of which each is read by itself. */
+static void count_inputs(struct counting *c, struct str value, struct ollama_low *low)
+{
+	struct walk list = walk_into(walk_array(value) ? value : STR_NONE);
+	if (walk_inside(value).ptr)
+		count_text(c, walk_inside(value));
+	low->largest = c->tokens;
+	for (struct str input; walk_element(&list, &input); low->inputs++) {
+		int64_t before = c->tokens;
+		begin_text(c);
+		if (walk_inside(input).ptr)
+			count_text(c, walk_inside(input));
+		if (c->tokens - before > low->largest)
+			low->largest = c->tokens - before;
+	}
+}
+
+enum { WANT_MESSAGES, WANT_TOOLS, WANT_PROMPT, WANT_INPUT, WANT_INSTRUCTIONS, WANT_SYSTEM, WANT_COUNT };
+
+static void count_list(struct counting *c, enum operation op, struct str value, bool tools)
+{
+	struct walk list = walk_into(walk_array(value) ? value : STR_NONE);
+	for (struct str item; walk_element(&list, &item);) {
+		if (op == OP_RESPONSES)
+			count_item(c, item, tools);
+		else
+			count_message(c, op == OP_CHAT ? &chat_form : &messages_form, item, op == OP_CHAT && tools);
+		if (op == OP_MESSAGES && tools)
+			count_results(c, item);
+	}
+}
+
+static void count_body(struct counting *c, enum operation op, const struct json_want *w, struct ollama_low *low)
+{
+	bool tools = w[WANT_TOOLS].type == JSON_ARRAY && !walk_empty(w[WANT_TOOLS].value);
+	switch (op) {
+	case OP_COMPLETIONS:
+	case OP_EMBEDDINGS:
+		c->words_only = op == OP_EMBEDDINGS;
+		count_inputs(c, w[op == OP_EMBEDDINGS ? WANT_INPUT : WANT_PROMPT].value, low);
+		break;
+	case OP_RESPONSES:
+		count_system(c, walk_inside(w[WANT_INSTRUCTIONS].value).ptr ? w[WANT_INSTRUCTIONS].value : STR_NONE);
+		begin_text(c);
+		if (w[WANT_INPUT].type == JSON_STRING)
+			count_text(c, walk_inside(w[WANT_INPUT].value));
+		count_list(c, op, w[WANT_INPUT].value, tools);
+		break;
+	case OP_MESSAGES:
+		count_system(c, w[WANT_SYSTEM].value);
+		count_list(c, op, w[WANT_MESSAGES].value, tools);
+		break;
+	case OP_CHAT:
+		count_list(c, op, w[WANT_MESSAGES].value, tools);
+		break;
+	default:
+		break;
+	}
+}
+
+struct ollama_low ollama_input_low(enum operation op, struct str body)
 {
 	struct counting c = {0};
-	struct json_want w[] = {{.name = STR("messages")}, {.name = STR("tools")}};
+	struct ollama_low low = {0};
+	struct json_want w[WANT_COUNT] = {
+		[WANT_MESSAGES] = {.name = STR("messages")}, [WANT_TOOLS] = {.name = STR("tools")}, [WANT_PROMPT] = {.name = STR("prompt")},
+		[WANT_INPUT] = {.name = STR("input")}, [WANT_INSTRUCTIONS] = {.name = STR("instructions")}, [WANT_SYSTEM] = {.name = STR("system")},
+	};
 	struct json_scan scan;
-	if (!json_scan(body, w, 2, &scan, NULL) || w[0].type != JSON_ARRAY)
-		return 0;
-	struct walk list = walk_into(w[0].value);
-	for (struct str message; walk_element(&list, &message);)
-		count_message(&c, message, w[1].type == JSON_ARRAY && !walk_empty(w[1].value));
-	return c.tokens;
+	if (json_scan(body, w, WANT_COUNT, &scan, NULL))
+		count_body(&c, op, w, &low);
+	low.tokens = c.tokens;
+	if (low.inputs <= 1) {
+		low.inputs = 1;
+		low.largest = c.tokens;
+	}
+	return low;
 }
 
 /* ---- after ---- */
@@ -301,6 +497,14 @@ enum ollama_verdict ollama_judge(int64_t told, int64_t window, int64_t input_low
 	if (fewer || (window > 0 && (told >= window || (told < input_low && is_left_over(told, window)))))
 		return OLLAMA_CUT;
 	return OLLAMA_WHOLE;
+}
+
+enum ollama_verdict ollama_judge_inputs(int64_t told, int64_t window, const struct ollama_low *low)
+{
+	if (told <= 0)
+		return OLLAMA_WHOLE;
+	bool fewer = told < low->tokens - low->tokens / 8 - 16, full = window > 0 && low->inputs > 0 && told / low->inputs >= window;
+	return fewer || full ? OLLAMA_CUT : OLLAMA_WHOLE;
 }
 
 bool ollama_was_truncated(int64_t told, int64_t window, int64_t input_low, int64_t input_bound)

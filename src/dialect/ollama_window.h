@@ -1,5 +1,5 @@
-/* ollama_window.h - the window of a model at Ollama: by which door a chat goes, which num_ctx it asks for, and whether an answer was given to a
- * prompt that was cut.
+/* ollama_window.h - the window of a model at Ollama: by which door a chat goes, which num_ctx it asks for, and whether an answer of any operation was
+ * given to a prompt that was cut.
  *
  * What is known of a window: while a model is loaded /api/ps tells it; `parameters` of /api/show may fix it; else it is the server's default, which
  * nothing tells (4096, 32768 or 262144 by the memory of the GPUs, 2048 in old releases). The maximum that a model was made for is no window.
@@ -15,6 +15,7 @@
 #define VALET_DIALECT_OLLAMA_WINDOW_H
 
 #include "base/str.h"
+#include "dialect/operation.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -22,6 +23,7 @@
 
 #define OLLAMA_NUM_CTX_LEAST 4096 /* the smallest window that is asked for; above: powers of two */
 #define OLLAMA_SURE_WINDOW   2048 /* no release has a smaller default */
+#define OLLAMA_SURE_INPUT    256  /* of an encoder */
 #define OLLAMA_NOWHERE       (-1)
 #define OLLAMA_UNSURE        (-2)
 
@@ -58,15 +60,30 @@ struct ollama_raised {
 int64_t ollama_way(struct ollama_raised *raised, int64_t told, int64_t context_max, int64_t allowed_max, int64_t tokens_needed, int64_t input_low,
 		   int64_t now_s);
 
+/* What a request without num_ctx gets of a model that Ollama tells to have `told` (0: none); 0: not known. For the operations that never ask for one. */
+int64_t ollama_plain_window(struct ollama_raised *raised, int64_t told, int64_t now_s);
+
 /* ---- after: was it cut? ---- */
 
-/* The fewest tokens that the prompt of this body of a chat can have: its words. In the vocabularies of language models no token reaches from one word
+/* The fewest tokens that a prompt can have. */
+struct ollama_low {
+	int64_t tokens;  /* all of it */
+	int64_t largest; /* of the inputs that have a window each, the one with most; `tokens` where it is one */
+	int64_t inputs;  /* how many: the elements of a list of texts (embeddings, prompts), else 1 */
+};
+
+/* The fewest tokens that the prompt of this body can have: its words. In the vocabularies of language models no token reaches from one word
  * into the next, so each run of letters and digits is one token or more; a long one counts once more for 24 bytes of it that were not seen before
- * (eight letters of a script without spaces, four of a Chinese, Japanese or Korean one). Counted are the texts of messages that every template
- * renders: not tools, calls, reasoning, an assistant's text with thoughts in it, or results of tools where the request has no tools. Linear, about
- * 5 ns a byte; 0 for anything that is not such a body. English prose has 1.3 times as many tokens, source code, tables and most other languages two to
- * four times, encoded bytes many times more. */
-int64_t ollama_input_low(struct str body);
+ * (eight letters of a script without spaces, four of a Chinese, Japanese or Korean one). What may be the name of one token (<|im_start|>, [INST])
+ * counts once. Counted are the texts that every template renders:
+ *   chat        messages; not what a developer says, which some templates leave out, tools, calls, reasoning, an assistant's text with thoughts in it, or results of tools where the request has no tools
+ *   messages    the same, with `system`; adjacent blocks are one text
+ *   responses   the same of `input` and `instructions`
+ *   completions the prompt; not the suffix
+ *   embeddings  the input, only by words, since the vocabularies of encoders may have one token for a word of any length
+ * Linear, about 5 ns a byte; 0 for anything that is not such a body. English prose has 1.3 times as many tokens, source code, tables and most other
+ * languages two to four times, encoded bytes many times more. */
+struct ollama_low ollama_input_low(enum operation op, struct str body);
 
 enum ollama_verdict {
 	OLLAMA_WHOLE,
@@ -77,13 +94,16 @@ enum ollama_verdict {
 
 /* Judges by the prompt's tokens that an answer tells (usage.prompt_tokens, prompt_eval_count; 0: it told none, which proves nothing).
  *   window      that the model had, as far as is known; 0: not known. Of /api/chat: the num_ctx that was asked for
- *   input_low   ollama_input_low()
+ *   input_low   ollama_input_low().tokens
  *   input_bound the most tokens that it can have (body_input_bound())
  * CUT is said where fewer tokens are told than 7/8 of the words that were sent (less 16), whatever the window; where exactly a full window or more is
  * told; and where there are fewer tokens than words, and as many as newer releases leave of a prompt that is too long: half the window and a
  * few. A prompt that was cut by less than its share of punctuation and of pieces of words passes unnoticed: the comparison is for engines and
  * paths that know no truncate:false. */
 enum ollama_verdict ollama_judge(int64_t told, int64_t window, int64_t input_low, int64_t input_bound);
+/* The same of embeddings, where each input has a window of its own, `told` is their sum, no input has less than all of its window left, and nothing is
+ * cached: CUT where fewer tokens are told than 7/8 of the words that were sent (less 16), or as many as fill the window of each input. */
+enum ollama_verdict ollama_judge_inputs(int64_t told, int64_t window, const struct ollama_low *low);
 /* True for OLLAMA_CUT. */
 bool ollama_was_truncated(int64_t told, int64_t window, int64_t input_low, int64_t input_bound);
 

@@ -221,7 +221,7 @@ static const struct step *relay_whole(struct request *r)
 			return finish_whole(r, r->data, len);
 		if (!buf_add(&r->hold, r->data, len))
 			return answer_invalid(r, "answered with more than can be held");
-		if (r->hold.len > ANSWER_HELD_MAX && !r->rename)
+		if (r->hold.len > ANSWER_HELD_MAX && !r->rename && !r->native)
 			return let_pass(r);
 	}
 	if (r->data_last || r->ended)

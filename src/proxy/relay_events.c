@@ -85,24 +85,36 @@ static void put_event(struct request *r, struct batch *b, struct str event)
 		keep(b, event);
 }
 
-/* The end of an answer whose prompt may have been cut goes out once its usage says that it was not. True: it is held. */
+/* Streams that end with [DONE]: before it comes usage that was asked for. */
+static bool needs_done(const struct request *r)
+{
+	return r->op->op == OP_CHAT || r->op->op == OP_COMPLETIONS;
+}
+
+static void put_finish(struct request *r, struct batch *b)
+{
+	b->copies = true; /* what is held does not stand beside the rest */
+	put_event(r, b, r->native->finish);
+	r->native->finish = STR_NONE;
+}
+
+/* The end of an answer whose prompt may have been cut goes out once its usage says that it was not. True: it is held. The chunks of a completion all
+ * have usage, of zeros but for the last. */
 static bool hold_finish(struct request *r, struct batch *b, struct str event, unsigned marks)
 {
 	if (!r->native)
 		return false;
-	if (marks & TAP_FINISH && !(marks & TAP_USAGE)) {
-		r->native->finish = arena_dup(&r->arena, event);
-		return true;
-	}
-	if (marks & TAP_USAGE && native_was_cut(r)) {
+	bool told = marks & TAP_USAGE && (r->usage.input > 0 || marks & TAP_ONLY_USAGE);
+	if (marks & TAP_USAGE && native_event_was_cut(r, event)) {
 		b->cut = true;
 		return true;
 	}
-	if (marks & (TAP_USAGE | TAP_DONE) && r->native->finish.len) {
-		b->copies = true; /* what is held does not stand beside the rest */
-		put_event(r, b, r->native->finish);
-		r->native->finish = STR_NONE;
+	if (marks & TAP_FINISH && !told && needs_done(r)) {
+		r->native->finish = arena_dup(&r->arena, event);
+		return true;
 	}
+	if ((told || marks & TAP_DONE) && r->native->finish.len)
+		put_finish(r, b);
 	return false;
 }
 
@@ -191,10 +203,20 @@ static void take_unfinished(struct request *r, struct batch *b)
 	r->mid_event = true;
 }
 
+/* The finish that is still held at the end: no usage came. */
+static void put_last(struct request *r, struct batch *b)
+{
+	if (r->mid_event && str_ends(r->native->finish, STR("\n"))) { /* another event is the unfinished one */
+		put_event(r, b, STR("\n\n"));
+		r->mid_event = false;
+	}
+	put_finish(r, b);
+}
+
 /* Long events of which nothing is changed need not be whole. */
 static void let_long_pass(struct request *r, struct batch *b)
 {
-	if (b->len - b->at < EVENT_WHOLE || r->rename || r->hide_usage || r->resume)
+	if (b->len - b->at < EVENT_WHOLE || r->rename || r->hide_usage || r->resume || r->native)
 		return;
 	keep(b, str_of(b->bytes + b->at, b->len - b->at));
 	b->at = b->len;
@@ -223,11 +245,6 @@ static const struct step *end_broken(struct request *r, enum error e, const char
 	a->outcome = HEALTH_BAD;
 	const struct step *failed = request_failf(r, e, "target '%.*s' %s", STR_ARG(a->place->target->name), what);
 	return resuming_elsewhere(r, failed);
-}
-
-static bool needs_done(const struct request *r)
-{
-	return r->op->op == OP_CHAT || r->op->op == OP_COMPLETIONS;
 }
 
 static bool needs_finish(const struct request *r)
@@ -278,6 +295,8 @@ static const struct step *relay_batch(struct request *r, struct batch *b)
 	take_events(r, b);
 	if (last)
 		take_unfinished(r, b);
+	if (last && r->native && r->native->finish.len && !b->cut && !b->broken)
+		put_last(r, b);
 	if (error_first(r))
 		return end_broken(r, ERROR_UPSTREAM_ERROR, "answered with an error");
 	if (!last && !r->saw_done)

@@ -151,7 +151,7 @@ struct request {
 	bool streaming;               /* counted in the gauge of streams */
 	bool rename;                  /* events and answers are written anew: the model has another name there, or it is a cloud with quirks */
 	struct cloud_stream *cloud;   /* of an answer of such a cloud; NULL: none */
-	struct native *native;        /* of a chat at Ollama that must be looked after (native.h); NULL: none */
+	struct native *native;        /* of a request at Ollama that must be looked after (native.h); NULL: none */
 	bool hide_usage;              /* the usage chunk is ours, not the client's */
 	bool saw_finish, saw_done, saw_error;
 	bool watching;                /* the timer looks at the body's progress */

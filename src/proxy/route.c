@@ -126,7 +126,8 @@ static const struct step *use(struct request *r, const struct catalog_place *pla
 {
 	struct target_state *s = place->target->state;
 	int64_t now_ms = loop_now_ms(&r->worker->loop);
-	bool retry = r->attempt_count > 0 && !resuming_continues(r); /* a stream that goes on adds no load: it has left another target */
+	/* Neither a stream that goes on, which has left another target, nor a prompt that was too long for one adds to what is wrong. */
+	bool retry = r->attempt_count > 0 && !resuming_continues(r) && !r->too_long;
 	if (!r->catalog->breaker)
 		return go(r, place, false);
 	enum health_verdict verdict = health_take(&s->health, now_ms);

@@ -1,5 +1,5 @@
 // ollama.test.mjs - proves: a prompt that is longer than the window that Ollama has for a model is answered whole where the window may be raised, and is
-// an error that says so everywhere else; never is the answer to a prompt that was cut passed off as whole.
+// an error that says so everywhere else; never is the answer to a prompt that was cut passed off as whole, whichever operation asked for it.
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -7,11 +7,14 @@ import { collect, OpenAI, start, until, user } from './harness.mjs';
 
 // Windows of 4096 tokens that num_ctx raises to 32768; a token is four bytes to the simulated engine, and a word is one and a half.
 const models = (...names) => names.map((name) => `${name}=ctx4096/32768`);
+const operations = ['completions', 'responses', 'messages', 'embeddings'];
+// One model for each test of a window that nobody knows: the first answer makes it known.
+const unseen = operations.flatMap((o) => [`${o}-whole`, `${o}-stream`, `${o}-fits`]);
 const valet = await start({
   targets: [
     { name: 'raises', num_ctx_max: 32768, sim: { dialect: 'ollama', models: models('a', 'b', 'c', 'e', 'f') } },
     { name: 'limited', num_ctx_max: 8192, sim: { dialect: 'ollama', models: models('g') } },
-    { name: 'stays', sim: { dialect: 'ollama', models: models('h', 'k1', 'k2', 'k3') } },
+    { name: 'stays', sim: { dialect: 'ollama', models: models('h', 'k1', 'k2', 'k3', 'o', ...unseen) } },
   ],
 });
 const [raises, limited, stays] = valet.sims;
@@ -170,6 +173,125 @@ test('an unknown window: a stream ends with an error and no [DONE]', async () =>
 test('an unknown window: what fits is answered, and nothing is taken for cut', async () => {
   const fits = await client.chat.completions.create({ model: 'k3', messages: user(words(3900)), max_tokens: 5 });
   assert.equal(fits.usage.prompt_tokens, 3900);
+});
+
+// ---- what has no way but /v1 ----
+
+const asked = {
+  completions: (text) => ({ prompt: text }),
+  responses: (text) => ({ instructions: 'Be brief.', input: [{ role: 'user', content: [{ type: 'input_text', text }] }] }),
+  messages: (text) => ({ max_tokens: 50, system: 'Be brief.', messages: [{ role: 'user', content: [{ type: 'text', text }] }] }),
+  embeddings: (text) => ({ input: text }),
+};
+const finishes = { completions: /"finish_reason":"/, responses: /response\.(completed|incomplete)/, messages: /message_delta|message_stop/ };
+const told = (usage) => usage.prompt_tokens ?? usage.input_tokens;
+const ask = (operation, model, text, more) => valet.post(`/v1/${operation}`, { model, ...asked[operation](text), ...more });
+const refused = async (operation, answer) => {
+  const text = await answer.text();
+  assert.equal(answer.status, 400, text.slice(0, 500));
+  const { error } = JSON.parse(text);
+  assert.deepEqual([error.type, error.code], ['invalid_request_error', 'context_length_exceeded']);
+  assert.equal(error.param, { completions: 'prompt', messages: 'messages' }[operation] ?? 'input');
+  return error;
+};
+// A stream that failed once it had begun: its last event is the error, and nothing before it says that the answer is complete.
+const brokenOff = async (operation, answer) => {
+  assert.equal(answer.status, 200);
+  const text = await readAll(answer), events = text.trim().split('\n\n'), data = events.at(-1).split('\n').at(-1);
+  const { error } = JSON.parse(data.slice(6));
+  assert.deepEqual([error.type, error.code], ['invalid_request_error', 'context_length_exceeded']);
+  if (operation !== 'completions') assert.ok(events.at(-1).startsWith('event: error\n'));
+  assert.ok(!text.includes('[DONE]') && !finishes[operation].test(text), text.slice(-600));
+};
+
+test('the simulated engine cuts the other operations as Ollama, and tells usage as it does', async () => {
+  const post = async (where, body) => (await fetch(raises.url + where, { method: 'POST', body: JSON.stringify({ model: 'f', ...body }) })).text();
+  for (const operation of operations) assert.equal(told(JSON.parse(await post(`/v1/${operation}`, asked[operation](words(9000)))).usage), 4096, operation);
+  assert.equal(JSON.parse(await post('/v1/embeddings', { input: [words(9000), words(300), words(5000)] })).usage.prompt_tokens, 4096 + 300 + 4096);
+  assert.equal(JSON.parse(await post('/api/embed', { input: words(9000) })).prompt_eval_count, 4096);
+  assert.match(JSON.parse(await post('/api/embed', { input: words(9000), truncate: false })).error, /exceeds the context length/);
+  const chunks = (await post('/v1/completions', { prompt: words(9000), stream: true, stream_options: { include_usage: true } })).trim().split('\n\n').slice(0, -1).map((e) => JSON.parse(e.slice(6)));
+  assert.ok(chunks.slice(0, -1).every((c) => c.usage.prompt_tokens === 0 && c.choices.length === 1));
+  assert.equal(chunks.at(-1).usage.prompt_tokens, 4096);
+  const events = (await post('/v1/messages', { ...asked.messages(words(9000)), stream: true })).trim().split('\n\n').map((e) => JSON.parse(e.split('\ndata: ')[1]));
+  assert.ok(events[0].message.usage.input_tokens > 9000, 'a guess by length');
+  assert.equal(events.find((e) => e.type === 'message_delta').usage.input_tokens, 4096);
+});
+
+for (const operation of operations) {
+  test(`${operation}: what surely does not fit into a known window is not sent`, async () => {
+    await until('the window is known', async () => {
+      assert.equal((await ask(operation, 'o', 'hello')).status, 200);
+      return (await ask(operation, 'o', words(9000))).status === 400 && (await valet.post(`/v1/${operation}`, { model: 'o', ...asked[operation](words(9000)) })).status === 400;
+    });
+    const error = await until('it is refused by the window', async () => {
+      const e = await refused(operation, await ask(operation, 'o', words(9000)));
+      return /4096/.test(e.message) && e;
+    });
+    if (operation === 'messages') assert.match(error.message, /^prompt is too long: \d+ tokens > 4096 maximum$/);
+    else assert.match(error.message, /maximum context length is 4096 tokens, and the (prompt|input) has at least 6\d\d\d$/);
+    const before = (await stays.stats()).paths[`/v1/${operation}`];
+    await refused(operation, await ask(operation, 'o', words(9000)));
+    if (operation !== 'embeddings') await refused(operation, await ask(operation, 'o', words(9000), { stream: true }));
+    assert.equal((await stays.stats()).paths[`/v1/${operation}`], before);
+  });
+
+  test(`${operation}: what may fit is sent, and refused once the answer tells that it was cut`, async () => {
+    const before = (await stays.stats()).paths[`/v1/${operation}`];
+    await refused(operation, await ask(operation, 'o', words(5000)));
+    if (operation !== 'embeddings') await brokenOff(operation, await ask(operation, 'o', words(5000), { stream: true }));
+    assert.ok((await stays.stats()).paths[`/v1/${operation}`] > before);
+  });
+
+  test(`${operation}: an unknown window`, async () => {
+    await refused(operation, await ask(operation, `${operation}-whole`, words(9000)));
+    if (operation !== 'embeddings') await brokenOff(operation, await ask(operation, `${operation}-stream`, words(9000), { stream: true }));
+  });
+
+  test(`${operation}: what fits is answered, and nothing is taken for cut`, async () => {
+    for (const model of [`${operation}-fits`, 'o']) {
+      const whole = await ask(operation, model, words(3900));
+      assert.equal(whole.status, 200);
+      assert.ok(Math.abs(told((await whole.json()).usage) - 3900) < 10);
+      if (operation === 'embeddings') continue;
+      const text = await (await ask(operation, model, words(3900), { stream: true })).text();
+      assert.ok(!/error"/.test(text.replaceAll('"error":null', '')), text.slice(-600));
+      assert.match(text, finishes[operation]);
+    }
+  });
+}
+
+test('completions: the finish comes once, before the usage, whether or not the client asked for that', async () => {
+  for (const include_usage of [true, false]) {
+    const { chunks } = await collect(await client.completions.create({ model: 'o', prompt: words(3000), stream: true, stream_options: { include_usage } }));
+    const at = chunks.findIndex((c) => c.choices[0]?.finish_reason);
+    assert.equal(chunks.filter((c) => c.choices[0]?.finish_reason).length, 1);
+    assert.equal(at, chunks.length - (include_usage ? 2 : 1));
+    if (include_usage) assert.equal(chunks.at(-1).usage.prompt_tokens, 3000);
+  }
+});
+
+test('embeddings: each input of a list has the window to itself', async () => {
+  const list = Array.from({ length: 12 }, (_, i) => `${i} ${words(3000)}`);
+  const { data, usage } = await client.embeddings.create({ model: 'o', input: list });
+  assert.equal(data.length, 12);
+  assert.ok(usage.prompt_tokens > 36000);
+  assert.match((await refused('embeddings', await ask('embeddings', 'o', ['short', words(9000), 'short']))).message, /the input has at least 6000$/);
+  await refused('embeddings', await ask('embeddings', 'o', Array(8).fill(words(5000)))); // each may fit, all are cut
+});
+
+test('a prompt beyond the window goes to the overflow that is for such', async () => {
+  const two = await start({
+    targets: [{ name: 'small', sim: { dialect: 'ollama', models: models('m') } }, { name: 'large', sim: { dialect: 'ollama', models: ['m=ctx65536'] } }],
+    config: { routing: { breaker: 'off' }, models: [{ name: 'm', targets: ['small'].map((target) => ({ target, model: 'm:latest' })), overflow: { to: ['large/m:latest'], when: ['context'] } }] },
+  });
+  for (const operation of operations) {
+    for (let i = 0; i < 3; i++) { // the window is not known at first
+      const answer = await two.post(`/v1/${operation}`, { model: 'm', ...asked[operation](words(9000)) });
+      assert.equal(answer.status, 200);
+      assert.ok(told((await answer.json()).usage) >= 9000);
+    }
+  }
 });
 
 test('a long stream that breaks off goes on at another Ollama, in the raised window there', async () => {

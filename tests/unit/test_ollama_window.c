@@ -114,6 +114,22 @@ static void test_stays_raised(void **state)
 	assert_int_equal(way(16384, 5000), 8192); /* what it is told to have is not what it would have then */
 }
 
+/* What never asks for a window gets the plain one, also while the raised one is loaded. */
+static void test_plain_window(void **state)
+{
+	begin();
+	assert_int_equal(ollama_plain_window(&raised, 0, now_s), 0);
+	assert_int_equal(ollama_plain_window(&raised, 4096, now_s), 4096);
+	assert_int_equal(way(4096, 7000), 8192);
+	assert_int_equal(ollama_plain_window(&raised, 4096, now_s), 4096);
+	assert_int_equal(ollama_plain_window(&raised, 8192, now_s), 4096);
+	assert_int_equal(way(8192, 3000), 8192);
+	assert_int_equal(ollama_plain_window(&raised, 4096, now_s), 4096); /* it has loaded it anew */
+	assert_int_equal(way(4096, 3000), 0);
+	now_s += OLLAMA_RAISED_S + 1;
+	assert_int_equal(ollama_plain_window(&raised, 32768, now_s), 32768);
+}
+
 /* Each prompt that needs it keeps it. */
 static void test_needed_again(void **state)
 {
@@ -241,12 +257,13 @@ static int64_t low_of(const char *messages, const char *more)
 	struct buf body;
 	buf_init(&body, 1 << 22);
 	buf_addf(&body, "{\"messages\":[%s]%s}", messages, more);
-	char *copy = mem_alloc(body.len);
+	char *copy = mem_alloc(body.len); /* exact, so that a sanitizer sees reads past the end */
 	memcpy(copy, body.ptr, body.len);
-	int64_t n = ollama_input_low(str_of(copy, body.len));
+	struct ollama_low low = ollama_input_low(OP_CHAT, str_of(copy, body.len));
+	assert_true(low.inputs == 1 && low.largest == low.tokens);
 	free(copy);
 	buf_release(&body);
-	return n;
+	return low.tokens;
 }
 
 #define USER(text) "{\"role\":\"user\",\"content\":\"" text "\"}"
@@ -270,7 +287,7 @@ static const struct low_case low_cases[] = {
 	{USER("abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "", 3}, /* 62 bytes */
 	{USER("\xe5\xa4\xa9\xe5\x9c\xb0\xe7\x8e\x84\xe9\xbb\x84\xe5\xae\x87\xe5\xae\x99\xe6\xb4\xaa\xe8\x8d\x92"), "", 2}, /* eight ideographs */
 	{USER("one") "," USER("two"), "", 2},
-	{"{\"role\":\"system\",\"content\":\"one two\"},{\"role\":\"developer\",\"content\":\"three\"}", "", 3},
+	{"{\"role\":\"system\",\"content\":\"one two\"},{\"role\":\"developer\",\"content\":\"three\"}", "", 2},
 	{"{\"role\":\"assistant\",\"content\":\"one two\"}", "", 2},
 	{"{\"role\":\"assistant\",\"content\":\"<think>one two</think> three\"}", "", 0},
 	{"{\"role\":\"assistant\",\"content\":\"one\",\"reasoning\":\"two three\",\"tool_calls\":[{\"function\":{\"arguments\":\"four\"}}]}", "", 1},
@@ -282,6 +299,16 @@ static const struct low_case low_cases[] = {
 	{"{\"role\":\"critic\",\"content\":\"one\"}", "", 0},
 	{"1,null,\"x\",[]", "", 0},
 	{USER("one") "," USER("two"), ",\"messages\":3", 0},
+	/* names of tokens */
+	{USER("<|im_start|>user<|im_end|>"), "", 3},
+	{USER("<|reserved_special_token_12|><|reserved_special_token_13|>"), "", 2},
+	{USER("\\u003c|fim_prefix|\\u003eone two</s>[INST] [/TOOL_CALLS]"), "", 6},
+	{USER("<\xef\xbd\x9ctool\xe2\x96\x81" "calls\xe2\x96\x81" "begin\xef\xbd\x9c>"), "", 1},
+	{USER("<one two three> a<b c[i j] <>"), "", 8},
+	{USER("<_> [|] ><"), "", 0},
+	{USER("one\\u0000two\\bthree\x7f" "four"), "", 1}, /* control characters, which some leave out */
+	{"{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"<think>\"},{\"type\":\"text\",\"text\":\"one\"}]}", "", 0},
+	{"{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"text\":\"one two\"},{\"type\":\"text\",\"text\":\"three\"}]}", "", 1},
 };
 
 static void test_low(void **state)
@@ -291,8 +318,73 @@ static void test_low(void **state)
 		if (n != low_cases[i].want)
 			fail_msg("%s: %lld, expected %lld", low_cases[i].messages, (long long)n, (long long)low_cases[i].want);
 	}
-	assert_int_equal(ollama_input_low(STR("{")), 0);
-	assert_int_equal(ollama_input_low(STR("[]")), 0);
+	for (int op = 0; op < OP_ALL; op++) {
+		assert_int_equal(ollama_input_low((enum operation)op, STR("{")).tokens, 0);
+		assert_int_equal(ollama_input_low((enum operation)op, STR("[]")).tokens, 0);
+		assert_int_equal(ollama_input_low((enum operation)op, STR("{}")).tokens, 0);
+	}
+}
+
+#define BLOCK(type, text) "{\"type\":\"" type "\",\"text\":\"" text "\"}"
+#define TOOLS             ",\"tools\":[{\"name\":\"not_counted\"}]"
+#define RESULT(content)   "{\"type\":\"tool_result\",\"tool_use_id\":\"not counted\",\"content\":" content "}"
+
+struct operation_case {
+	enum operation op;
+	const char *body;
+	struct ollama_low want;
+};
+
+static const struct operation_case operation_cases[] = {
+	{OP_COMPLETIONS, "{\"prompt\":\"one two\",\"suffix\":\"not counted\"}", {2, 2, 1}},
+	{OP_COMPLETIONS, "{\"prompt\":[\"one two\",\"three\"]}", {3, 2, 2}},
+	{OP_COMPLETIONS, "{\"prompt\":[\"one two\"]}", {2, 2, 1}},
+	{OP_COMPLETIONS, "{\"prompt\":[1,2,3]}", {0, 0, 3}},
+	{OP_COMPLETIONS, "{\"prompt\":{\"a\":\"one\"}}", {0, 0, 1}},
+	{OP_COMPLETIONS, "{\"prompt\":\"abcdefghijklmnopqrstuvwxyz0123456789\"}", {2, 2, 1}},
+	{OP_COMPLETIONS, "{\"messages\":[{\"role\":\"user\",\"content\":\"one\"}]}", {0, 0, 1}},
+	{OP_EMBEDDINGS, "{\"input\":\"one two\",\"prompt\":\"not counted\"}", {2, 2, 1}},
+	{OP_EMBEDDINGS, "{\"input\":\"abcdefghijklmnopqrstuvwxyz0123456789 b\"}", {2, 2, 1}}, /* a long word may be one token there */
+	{OP_EMBEDDINGS, "{\"input\":[\"one\",\"one two three\",\"\",\"four five\"]}", {6, 3, 4}},
+	{OP_EMBEDDINGS, "{\"input\":[[1,2],[3]]}", {0, 0, 2}},
+	{OP_EMBEDDINGS, "{\"input\":[]}", {0, 0, 1}},
+	{OP_EMBEDDINGS, "{\"input\":\"\xd0\xb4\xd0\xbe\xd0\xbc, \xd0\xb4\xd0\xbe\xd0\xbc \xe5\xa4\xa9\xe5\x9c\xb0\"}", {3, 3, 1}},
+	{OP_EMBEDDINGS, "{\"input\":\"\xcc\x81 \xef\xb8\x8f \xf0\x9f\x98\x80 \xc2\xad\"}", {0, 0, 1}}, /* what encoders leave out */
+	{OP_RESPONSES, "{\"input\":\"one two\",\"instructions\":\"three\"}", {3, 3, 1}},
+	{OP_RESPONSES, "{\"input\":[{\"role\":\"user\",\"content\":\"one two\"},{\"type\":\"message\",\"role\":\"system\",\"content\":\"three\"}]}", {3, 3, 1}},
+	{OP_RESPONSES, "{\"input\":[{\"type\":null,\"role\":\"user\",\"content\":[" BLOCK("input_text", "one tw") "," BLOCK("input_text", "o") "]}]}", {2, 2, 1}},
+	{OP_RESPONSES, "{\"input\":[{\"role\":\"assistant\",\"content\":[" BLOCK("output_text", "one two") "]}]}", {2, 2, 1}},
+	{OP_RESPONSES, "{\"input\":[{\"role\":\"assistant\",\"content\":[" BLOCK("output_text", "<think>") "," BLOCK("output_text", "one") "]}]}", {0, 0, 1}},
+	{OP_RESPONSES, "{\"input\":[{\"role\":\"user\",\"content\":[" BLOCK("input_file", "one") "," BLOCK("text", "two") "]}]}", {0, 0, 1}},
+	{OP_RESPONSES, "{\"input\":[{\"role\":\"developer\",\"content\":\"one\"},{\"type\":\"reasoning\",\"role\":\"user\",\"content\":\"two\"}]}", {0, 0, 1}},
+	{OP_RESPONSES, "{\"input\":[{\"type\":\"function_call_output\",\"output\":\"one two\"}]}", {0, 0, 1}},
+	{OP_RESPONSES, "{\"input\":[{\"type\":\"function_call_output\",\"output\":\"one two\"}]" TOOLS "}", {2, 2, 1}},
+	{OP_RESPONSES, "{\"input\":[{\"type\":\"function_call_output\",\"output\":[" BLOCK("input_text", "one") "]}]" TOOLS "}", {0, 0, 1}},
+	{OP_RESPONSES, "{\"input\":7,\"instructions\":[" BLOCK("text", "one") "]}", {0, 0, 1}},
+	{OP_MESSAGES, "{\"system\":\"one\",\"messages\":[{\"role\":\"user\",\"content\":\"two three\"}]}", {3, 3, 1}},
+	{OP_MESSAGES, "{\"system\":[" BLOCK("text", "x-anthropic-billing-header: not counted") "," BLOCK("text", "one t") "," BLOCK("text", "wo") "]}", {2, 2, 1}},
+	{OP_MESSAGES, "{\"messages\":[{\"role\":\"user\",\"content\":[" BLOCK("text", "one t") "," BLOCK("image", "no") "," BLOCK("text", "wo") "]},"
+		      "{\"role\":\"user\",\"content\":\"three\"}]}", {3, 3, 1}},
+	{OP_MESSAGES, "{\"messages\":[{\"role\":\"user\",\"content\":[" RESULT("\"one two\"") "," BLOCK("text", "three") "]}]}", {1, 1, 1}},
+	{OP_MESSAGES, "{\"messages\":[{\"role\":\"user\",\"content\":[" RESULT("\"one two\"") "," BLOCK("text", "three") "]}]" TOOLS "}", {3, 3, 1}},
+	{OP_MESSAGES, "{\"messages\":[{\"role\":\"user\",\"content\":[" RESULT("[" BLOCK("text", "one t") "," BLOCK("text", "wo") "]") "]}]" TOOLS "}", {2, 2, 1}},
+	{OP_MESSAGES, "{\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"one\"}," BLOCK("text", "two") ","
+		      "{\"type\":\"tool_use\",\"name\":\"three\",\"input\":{\"four\":\"five\"}}]}]" TOOLS "}", {1, 1, 1}},
+	{OP_RERANK, "{\"input\":\"one\",\"prompt\":\"two\",\"messages\":[{\"role\":\"user\",\"content\":\"three\"}]}", {0, 0, 1}},
+};
+
+static void test_low_of_operations(void **state)
+{
+	for (size_t i = 0; i < COUNT(operation_cases); i++) {
+		const struct operation_case *c = &operation_cases[i];
+		size_t len = strlen(c->body);
+		char *copy = mem_alloc(len);
+		memcpy(copy, c->body, len);
+		struct ollama_low low = ollama_input_low(c->op, str_of(copy, len));
+		if (low.tokens != c->want.tokens || low.largest != c->want.largest || low.inputs != c->want.inputs)
+			fail_msg("%s: %lld, largest %lld of %lld", c->body, (long long)low.tokens, (long long)low.largest, (long long)low.inputs);
+		free(copy);
+	}
 }
 
 /* ---- judging ---- */
@@ -340,6 +432,38 @@ static void test_judge(void **state)
 	}
 }
 
+struct inputs_case {
+	int64_t told, window;
+	struct ollama_low low;
+	enum ollama_verdict want;
+};
+
+static const struct inputs_case inputs_cases[] = {
+	{1300, 2048, {1000, 1000, 1}, OLLAMA_WHOLE},
+	{0, 512, {9000, 9000, 1}, OLLAMA_WHOLE},
+	{512, 512, {400, 400, 1}, OLLAMA_CUT},        /* all of the window */
+	{511, 512, {400, 400, 1}, OLLAMA_WHOLE},
+	{512, 0, {400, 400, 1}, OLLAMA_WHOLE},
+	{512, 0, {700, 700, 1}, OLLAMA_CUT},
+	{20, 0, {150, 150, 1}, OLLAMA_CUT},           /* encoders count everything */
+	{20, 512, {30, 30, 1}, OLLAMA_WHOLE},
+	{5000, 512, {4000, 450, 20}, OLLAMA_WHOLE},   /* more than a window in all, not in each */
+	{10240, 512, {8000, 450, 20}, OLLAMA_CUT},    /* in each */
+	{6000, 512, {9000, 500, 20}, OLLAMA_CUT},
+	{6000, 0, {9000, 500, 20}, OLLAMA_CUT},
+};
+
+static void test_judge_inputs(void **state)
+{
+	for (size_t i = 0; i < COUNT(inputs_cases); i++) {
+		const struct inputs_case *c = &inputs_cases[i];
+		enum ollama_verdict got = ollama_judge_inputs(c->told, c->window, &c->low);
+		if (got != c->want)
+			fail_msg("told %lld of window %lld with %lld in %lld: %d", (long long)c->told, (long long)c->window, (long long)c->low.tokens,
+				 (long long)c->low.inputs, got);
+	}
+}
+
 /* Plain prose in numbers: what is left of a long prompt is always noticed once the prompt is by half longer than the window. */
 static void test_prose(void **state)
 {
@@ -368,7 +492,8 @@ int main(void)
 		cmocka_unit_test(test_needed_again), cmocka_unit_test(test_loaded_anew), cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_bounds),     cmocka_unit_test(test_days),
 		cmocka_unit_test(test_not_allowed), cmocka_unit_test(test_low),         cmocka_unit_test(test_judge),
-		cmocka_unit_test(test_prose),
+		cmocka_unit_test(test_prose),      cmocka_unit_test(test_low_of_operations), cmocka_unit_test(test_judge_inputs),
+		cmocka_unit_test(test_plain_window),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
