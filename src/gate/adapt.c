@@ -437,7 +437,7 @@ void adapt_forget(struct adapt *a, struct places *p)
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		set(all[i], 0);
 	set64(&a->until_us, 0);
-	_Atomic int64_t *large[] = {&a->idle_us, &a->decode_us, &a->unit_ns, &a->whole_us};
+	_Atomic int64_t *large[] = {&a->since_us, &a->usual, &a->idle_us, &a->decode_us, &a->unit_ns, &a->whole_us};
 	for (size_t i = 0; i < sizeof(large) / sizeof(*large); i++)
 		set64(large[i], 0);
 	window_begin(a, 0);
