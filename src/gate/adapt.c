@@ -78,10 +78,17 @@ static void window_begin(struct adapt *a, int64_t now_us)
 	set64(&a->began_us, now_us);
 }
 
+/* Of the window; others add to it meanwhile, and where one has just begun there is nothing to be divided by. */
+static uint32_t counted(const struct adapt *a)
+{
+	uint32_t n = get(&a->count);
+	return n ? n : 1;
+}
+
 /* N / (1 + w) in 1/256, w in percent. */
 static uint32_t work_of(const struct adapt *a, int64_t percent)
 {
-	int64_t n = get64(&a->ahead) * 256 / get(&a->count);
+	int64_t n = get64(&a->ahead) * 256 / counted(a);
 	return (uint32_t)(n * 100 / (percent > -50 ? 100 + percent : 50));
 }
 
@@ -94,14 +101,14 @@ static int64_t wait_percent(const struct adapt *a)
 /* How much that may be by chance: its standard error. */
 static int64_t error_percent(const struct adapt *a)
 {
-	double n = get(&a->count), mean = (double)get64(&a->wait_us) / n / 1000, square = (double)get64(&a->square_ms2) / n - mean * mean;
+	double n = counted(a), mean = (double)get64(&a->wait_us) / n / 1000, square = (double)get64(&a->square_ms2) / n - mean * mean;
 	double service = (double)get64(&a->service_us) / n / 1000 + 0.001;
 	return (int64_t)(square > 0 ? sqrt(square / n) / service * 100 : 0);
 }
 
 static int64_t service_us(const struct adapt *a)
 {
-	return get64(&a->service_us) / get(&a->count);
+	return get64(&a->service_us) / counted(a);
 }
 
 /* By its mean and by most of its answers, so that one of them is no evidence. `usual`: percent that are no queue's. */
@@ -148,7 +155,7 @@ static bool try_less(struct adapt *a, struct places *p, int64_t now_us)
 	if (get(&a->strikes) < STRIKES || slots > LIMIT_MOST || (limit && slots >= limit))
 		return true;
 	set(&a->reference, did);
-	set(&a->crowd, (uint32_t)(get64(&a->ahead) / get(&a->count)));
+	set(&a->crowd, (uint32_t)(get64(&a->ahead) / counted(a)));
 	set(&a->before, limit);
 	set64(&a->usual, wait_percent(a));
 	enter(a, p, ADAPT_TRIAL, slots, now_us);
@@ -258,7 +265,7 @@ static bool decide_probe(struct adapt *a, struct places *p, int64_t now_us)
 	uint32_t limit = atomic_load(&p->limit), before = get(&a->before), step = get(&a->step);
 	if (error_percent(a) * 6 * before > step * 100 && get(&a->count) < WINDOW_MOST)
 		return false;
-	int64_t gain = (int64_t)work_of(a, wait_percent(a)) - get(&a->reference), more = (int64_t)(get64(&a->ahead) * 256 / get(&a->count)) - (int64_t)before * 256;
+	int64_t gain = (int64_t)work_of(a, wait_percent(a)) - get(&a->reference), more = (int64_t)(get64(&a->ahead) * 256 / counted(a)) - (int64_t)before * 256;
 	if (gain * 100 < more * GAINS) { /* fewer: a loss of more than that */
 		give_up_probe(a, p, now_us);
 		return true;
@@ -341,8 +348,10 @@ static bool settles(struct adapt *a, int64_t now_us)
 	if (left == 0)
 		return false;
 	set(&a->settle, left - 1);
-	if (left == 1)
+	if (left == 1 && !atomic_exchange(&a->deciding, 1)) { /* else whoever decides begins a window anyway, or goes on with what there is */
 		window_begin(a, now_us);
+		atomic_store(&a->deciding, 0);
+	}
 	return true;
 }
 
