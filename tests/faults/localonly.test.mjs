@@ -33,7 +33,7 @@ const models = [
 const { valet, raw: home } = await withRaw([{}], {
   targets: [{ name: 'home', max_concurrency: 0 }],
   more: [{ name: 'cloud', kind: 'openai_compatible', url: cloud.url, secret: 'env:CLOUD_SECRET', models: { exclude: '*' } }],
-  config: { models, overflow: { to, when: when.slice(0, 3), wait: '10ms' }, timeouts: { connect: '300ms', first_byte: '80ms' }, workers: 1, queue: { max_wait: '50ms', total: 20 } },
+  config: { models, overflow: { to, when: when.slice(0, 3), wait: '10ms' }, timeouts: { connect: '300ms', first_byte: '80ms' }, workers: 1, log: { requests: 'off' }, queue: { max_wait: '50ms', total: 20 } },
   env: { CLOUD_SECRET: 'secret-of-the-cloud' },
 });
 const inside = await readyKey(valet, 'inside', '--local-only'), free = await readyKey(valet, 'free');
