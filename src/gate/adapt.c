@@ -16,6 +16,7 @@
 #define MEANS       16    /* one answer moves what is known of their length by a sixteenth */
 #define UNITS_MORE  16    /* tokens of an answer that the prompt stands for */
 #define SOME_WAIT   20    /* percent of a service time: a probe of fewer places may be worth while */
+#define FELT_US     20000 /* mean wait of a window: shorter ones are nobody's business */
 #define LONG_WAIT   45    /* percent of a service time: waits of a window that are a queue's */
 #define KEEPS_WINDOW 48   /* a trial that is not clear by then is decided by what is likelier */
 #define KEEPS       90    /* percent of what it did before that a limit must reach to stay */
@@ -163,9 +164,15 @@ static bool try_less(struct adapt *a, struct places *p, int64_t now_us)
 }
 
 /* False: the window goes on. */
+/* Shorter waits harm nobody, and may be our own doing: a worker that has much to do reads an answer late. */
+static bool is_felt(const struct adapt *a)
+{
+	return get64(&a->wait_us) / counted(a) >= FELT_US;
+}
+
 static bool decide_open(struct adapt *a, struct places *p, int64_t now_us)
 {
-	if (now_us >= get64(&a->until_us) && waits_long(a, 0))
+	if (now_us >= get64(&a->until_us) && is_felt(a) && waits_long(a, 0))
 		return try_less(a, p, now_us);
 	set(&a->strikes, 0);
 	return true;

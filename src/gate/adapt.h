@@ -5,7 +5,7 @@
  * all of them at once, each a bit slower, shows little of it: the wait is a share of the time for the prompt. Where that is the larger part the two look alike, so
  * each limit is an experiment: N / (1 + w) is also what the target does, in service times a service time, and a limit stays only if it does as much with it.
  *
- *	OPEN   no limit. Twice in a row most answers of a window have waited for long: TRIAL of what that says.
+ *	OPEN   no limit. Twice in a row most answers of a window have waited for long (and for 20 ms at least): TRIAL of what that says.
  *	TRIAL  with the limit the target does what it did: HOLD. Else back; from OPEN first to a higher one, if that is still far below what was in flight, and no further
  *	       trial for a while that grows.
  *	HOLD   waits come up again: TRIAL of less. All places have been taken for a window, and the last vain probe is some time ago: PROBE.
