@@ -249,11 +249,7 @@ static char *write_json(const struct budget_warning *warning, struct str key_nam
 	json_member_i64(&w, STR("settled"), warning->settled);
 	json_member_i64(&w, STR("amount"), warning->budget.amount);
 	json_member_i64(&w, STR("percent"), warning->percent);
-	json_put_key(&w, STR("resets_at"));
-	if (warning->budget.period == PERIOD_TOTAL)
-		json_put_null(&w);
-	else
-		json_put_i64(&w, resets_s);
+	json_member_i64_or_null(&w, STR("resets_at"), warning->budget.period != PERIOD_TOTAL, resets_s);
 	json_close_object(&w);
 	char *json = text_of(&out);
 	buf_release(&out);

@@ -137,17 +137,7 @@ void api_put_error(struct buf *out, int status, struct str code, struct str para
 	struct json_writer w;
 	json_writer_init(&w, out);
 	json_open_object(&w);
-	json_put_key(&w, STR("error"));
-	json_open_object(&w);
-	json_member_str(&w, STR("message"), message);
-	json_member_str(&w, STR("type"), status >= 500 ? STR("server_error") : STR("invalid_request_error"));
-	json_put_key(&w, STR("param"));
-	if (param.len)
-		json_put_str(&w, param);
-	else
-		json_put_null(&w);
-	json_member_str(&w, STR("code"), code);
-	json_close_object(&w);
+	error_put(&w, message, status >= 500 ? STR("server_error") : STR("invalid_request_error"), param, code);
 	json_close_object(&w);
 }
 

@@ -154,15 +154,6 @@ static enum error refused(struct explaining *e, struct buf *why)
 
 /* ---- saying it ---- */
 
-static void member_or_null(struct json_writer *w, const char *name, bool known, int64_t value)
-{
-	json_put_key(w, str_from(name));
-	if (known)
-		json_put_i64(w, value);
-	else
-		json_put_null(w);
-}
-
 static int64_t first_token_us(const struct explaining *e, const struct catalog_place *p)
 {
 	uint32_t taken = atomic_load_explicit(&p->target->state->places.taken, memory_order_relaxed);
@@ -184,11 +175,11 @@ static void put_place(struct explaining *e, const struct catalog_place *p, enum 
 	json_member_str(w, STR("state"), str_from(api_target_state(s)));
 	json_member_str(w, STR("fit"), str_from(place_fit_names[fit]));
 	json_member_i64(w, STR("taken"), atomic_load_explicit(&s->places.taken, memory_order_relaxed));
-	member_or_null(w, "limit", limit > 0, limit);
+	json_member_i64_or_null(w, STR("limit"), limit > 0, limit);
 	json_member_i64(w, STR("engine_waiting"), atomic_load_explicit(&s->engine_waiting, memory_order_relaxed));
-	member_or_null(w, "context", p->context > 0, p->context);
+	json_member_i64_or_null(w, STR("context"), p->context > 0, p->context);
 	json_member_bool(w, STR("warm"), atomic_load_explicit(&p->learned->warm, memory_order_relaxed));
-	member_or_null(w, "first_token_ms", first > 0, (first + 999) / 1000);
+	json_member_i64_or_null(w, STR("first_token_ms"), first > 0, (first + 999) / 1000);
 	json_member_bool(w, STR("chosen"), e->plan.place == p);
 	json_close_object(w);
 }
@@ -307,21 +298,9 @@ static void put_decision(struct explaining *e)
 	json_put_key(w, STR("decision"));
 	json_open_object(w);
 	json_member_str(w, STR("what"), str_from(what));
-	json_put_key(w, STR("target"));
-	if (e->plan.place)
-		json_put_str(w, e->plan.place->target->name);
-	else
-		json_put_null(w);
-	json_put_key(w, STR("overflow"));
-	if (e->plan.what == PLAN_BEYOND)
-		json_put_str(w, str_from(plan_why(e->plan.why)));
-	else
-		json_put_null(w);
-	json_put_key(w, STR("error"));
-	if (error)
-		json_put_str(w, str_from(error_rows[error].code));
-	else
-		json_put_null(w);
+	json_member_str_or_null(w, STR("target"), e->plan.place ? e->plan.place->target->name : STR_NONE);
+	json_member_str_or_null(w, STR("overflow"), e->plan.what == PLAN_BEYOND ? str_from(plan_why(e->plan.why)) : STR_NONE);
+	json_member_str_or_null(w, STR("error"), str_from(error_rows[error].code)); /* of ERROR_NONE it is empty */
 	json_member_str(w, STR("why"), buf_str(&why));
 	json_close_object(w);
 	buf_release(&why);
@@ -333,11 +312,7 @@ static void put_question(struct explaining *e)
 	json_member_str(w, STR("model"), e->model->name);
 	json_member_str(w, STR("asked"), e->asked);
 	json_member_str(w, STR("operation"), str_from(e->op->name));
-	json_put_key(w, STR("key"));
-	if (e->key)
-		json_put_str(w, e->key->name);
-	else
-		json_put_null(w);
+	json_member_str_or_null(w, STR("key"), e->key ? e->key->name : STR_NONE);
 	json_member_i64(w, STR("tokens"), e->tokens);
 	json_member_bool(w, STR("local_only"), e->ask.local_only);
 	json_member_str(w, STR("strategy"), str_from(strategy_names[e->model->strategy]));

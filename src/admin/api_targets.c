@@ -28,32 +28,12 @@ static const struct catalog *catalog_of(const struct api_call *c)
 	return c->api->o.server->catalog(c->api->o.user);
 }
 
-static const struct catalog_target *find(const struct catalog *catalog, struct str name)
-{
-	for (uint32_t i = 0; i < catalog->target_count; i++)
-		if (str_eq(catalog->targets[i].name, name))
-			return &catalog->targets[i];
-	return NULL;
-}
-
 /* ---- a target as JSON ---- */
 
-static void member_str(struct json_writer *w, const char *name, struct str text)
-{
-	json_put_key(w, str_from(name));
-	if (text.len)
-		json_put_str(w, text);
-	else
-		json_put_null(w);
-}
-
+/* null: 0 */
 static void member_i64(struct json_writer *w, const char *name, int64_t n)
 {
-	json_put_key(w, str_from(name));
-	if (n)
-		json_put_i64(w, n);
-	else
-		json_put_null(w);
+	json_member_i64_or_null(w, str_from(name), n != 0, n);
 }
 
 static uint32_t get(const _Atomic uint32_t *n)
@@ -69,7 +49,7 @@ static void put_what(struct view *v)
 		 str_find(t->host, ':') < t->host.len ? "]" : "", t->port);
 	json_member_str(&v->w, STR("name"), t->name);
 	json_member_str(&v->w, STR("kind"), str_from(engines[t->kind].name));
-	member_str(&v->w, "cloud", str_from(t->cloud == CLOUD_NONE ? "" : clouds[t->cloud].name));
+	json_member_str_or_null(&v->w, STR("cloud"), str_from(t->cloud == CLOUD_NONE ? "" : clouds[t->cloud].name));
 	json_member_str(&v->w, STR("url"), str_from(url));
 	json_member_bool(&v->w, STR("local"), t->local);
 }
@@ -79,7 +59,7 @@ static void put_state(struct view *v)
 	const struct engine *e = v->engine;
 	json_member_str(&v->w, STR("state"), str_from(api_target_state(v->target->state)));
 	member_i64(&v->w, "since", e ? e->since_us / 1000000 : 0);
-	member_str(&v->w, "error", str_from(e ? e->error : ""));
+	json_member_str_or_null(&v->w, STR("error"), str_from(e ? e->error : ""));
 }
 
 static void put_health(struct view *v)
@@ -90,7 +70,7 @@ static void put_health(struct view *v)
 	json_member_str(&v->w, STR("breaker"), str_from(mode_names[health_mode(h)]));
 	member_i64(&v->w, "asked_again_at", waits ? v->c->request->now_s + (until_ms - now_ms + 999) / 1000 : 0);
 	json_member_bool(&v->w, STR("secret_refused"), health_denied(h));
-	member_str(&v->w, "drained", str_from(v->target->drain ? "settings" : health_drained(h) ? "operator" : ""));
+	json_member_str_or_null(&v->w, STR("drained"), str_from(v->target->drain ? "settings" : health_drained(h) ? "operator" : ""));
 }
 
 static void put_places(struct view *v)
@@ -102,7 +82,7 @@ static void put_places(struct view *v)
 	json_open_object(&v->w);
 	json_member_i64(&v->w, STR("taken"), get(&t->state->places.taken));
 	member_i64(&v->w, "limit", limit);
-	member_str(&v->w, "from", str_from(from));
+	json_member_str_or_null(&v->w, STR("from"), str_from(from));
 	json_close_object(&v->w);
 	json_member_i64(&v->w, STR("engine_waiting"), get(&t->state->engine_waiting));
 }
@@ -163,7 +143,7 @@ static void put_gone(struct view *v, struct str name)
 	json_open_object(&v->w);
 	json_member_str(&v->w, STR("name"), name);
 	json_member_str(&v->w, STR("state"), STR("gone"));
-	member_str(&v->w, "drained", str_from(api_drained(v->c->api, name) ? "operator" : ""));
+	json_member_str_or_null(&v->w, STR("drained"), str_from(api_drained(v->c->api, name) ? "operator" : ""));
 	json_close_object(&v->w);
 }
 
@@ -185,7 +165,7 @@ int api_targets_list(struct api_call *c)
 	for (uint32_t i = 0; i < v.catalog->target_count; i++)
 		put_target(&v, &v.catalog->targets[i]);
 	for (size_t i = 0; i < c->api->drained_count; i++)
-		if (!find(v.catalog, str_from(c->api->drained[i])))
+		if (!catalog_target(v.catalog, str_from(c->api->drained[i])))
 			put_gone(&v, str_from(c->api->drained[i]));
 	json_close_array(&v.w);
 	json_close_object(&v.w);
@@ -195,7 +175,7 @@ int api_targets_list(struct api_call *c)
 static int answer_target(struct api_call *c)
 {
 	struct view v = view_of(c);
-	const struct catalog_target *t = find(v.catalog, c->named);
+	const struct catalog_target *t = catalog_target(v.catalog, c->named);
 	json_open_object(&v.w);
 	json_put_key(&v.w, STR("target"));
 	if (t)
@@ -210,7 +190,7 @@ static int answer_target(struct api_call *c)
 static int check_name(struct api_call *c)
 {
 	const struct catalog *catalog = catalog_of(c);
-	if (find(catalog, c->named) || api_drained(c->api, c->named))
+	if (catalog_target(catalog, c->named) || api_drained(c->api, c->named))
 		return 0;
 	struct str *names = arena_alloc(&c->arena, (catalog->target_count + 1) * sizeof(*names));
 	for (uint32_t i = 0; i < catalog->target_count; i++)
@@ -249,7 +229,7 @@ int api_targets_change(struct api_call *c)
 		status = read_change(c, &drain);
 	if (status)
 		return status;
-	const struct catalog_target *t = find(catalog_of(c), c->named);
+	const struct catalog_target *t = catalog_target(catalog_of(c), c->named);
 	if (t && t->drain)
 		return api_fail(c, 409, "drained_by_settings", STR_NONE, "%.*s is set aside by the settings already (its 'drain' is on); change that there", STR_ARG(t->name));
 	bool change = api_drained(c->api, c->named) != drain;

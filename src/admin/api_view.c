@@ -98,11 +98,7 @@ struct view {
 
 static void put_time(struct json_writer *w, struct str name, int64_t at_s, int64_t none)
 {
-	json_put_key(w, name);
-	if (at_s == none)
-		json_put_null(w);
-	else
-		json_put_i64(w, at_s);
+	json_member_i64_or_null(w, name, at_s != none, at_s);
 }
 
 static void put_scope(struct json_writer *w, struct str pattern)

@@ -4,6 +4,8 @@
 #ifndef VALET_BASE_ERROR_H
 #define VALET_BASE_ERROR_H
 
+#include "base/str.h"
+
 #include <stdbool.h>
 
 /*  X(ID, status, OpenAI type, code, Anthropic type, may be tried elsewhere, what is said of coming back (enum error_again), what it means) */
@@ -102,5 +104,9 @@ struct error_row {
 };
 
 extern const struct error_row error_rows[ERROR_COUNT];
+
+struct json_writer;
+/* Writes the member "error" as OpenAI has it: {"message", "type", "param", "code"}; `param` empty: null. */
+void error_put(struct json_writer *w, struct str message, struct str type, struct str param, struct str code);
 
 #endif

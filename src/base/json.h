@@ -106,7 +106,9 @@ void json_put_null(struct json_writer *w);
 void json_put_raw(struct json_writer *w, struct str json); /* a value that is JSON already */
 /* key and value in one */
 void json_member_str(struct json_writer *w, struct str key, struct str value);
+void json_member_str_or_null(struct json_writer *w, struct str key, struct str value); /* null: it is empty */
 void json_member_i64(struct json_writer *w, struct str key, int64_t value);
+void json_member_i64_or_null(struct json_writer *w, struct str key, bool known, int64_t value); /* null: it is not known */
 void json_member_bool(struct json_writer *w, struct str key, bool value);
 /* Appends `s` as a JSON string with quotes, outside of any writer. */
 void json_quote(struct buf *out, struct str s);

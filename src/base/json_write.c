@@ -153,6 +153,24 @@ void json_member_str(struct json_writer *w, struct str key, struct str value)
 	json_put_str(w, value);
 }
 
+void json_member_str_or_null(struct json_writer *w, struct str key, struct str value)
+{
+	json_put_key(w, key);
+	if (value.len)
+		json_put_str(w, value);
+	else
+		json_put_null(w);
+}
+
+void json_member_i64_or_null(struct json_writer *w, struct str key, bool known, int64_t value)
+{
+	json_put_key(w, key);
+	if (known)
+		json_put_i64(w, value);
+	else
+		json_put_null(w);
+}
+
 void json_member_i64(struct json_writer *w, struct str key, int64_t value)
 {
 	json_put_key(w, key);

@@ -40,11 +40,7 @@ static void put_json(struct buf *out, const struct outcome *found)
 	struct json_writer w;
 	json_writer_init(&w, out);
 	json_open_object(&w);
-	json_put_key(&w, STR("file"));
-	if (found->file.len)
-		json_put_str(&w, found->file);
-	else
-		json_put_null(&w);
+	json_member_str_or_null(&w, STR("file"), found->file);
 	json_member_bool(&w, STR("ok"), found->reader.errors == 0);
 	json_member_i64(&w, STR("errors"), (int64_t)found->reader.errors);
 	json_member_i64(&w, STR("warnings"), (int64_t)found->reader.warnings);

@@ -297,28 +297,6 @@ static struct str error_within(enum cloud cloud, struct str root)
 	return STR_NONE;
 }
 
-static void put_error_event(const struct failure *f, struct buf *out)
-{
-	const struct error_row *row = &error_rows[f->error];
-	struct json_writer w;
-	BUF_ADD(out, "data: ");
-	json_writer_init(&w, out);
-	json_open_object(&w);
-	json_put_key(&w, STR("error"));
-	json_open_object(&w);
-	json_member_str(&w, STR("message"), f->message.len ? f->message : STR("the cloud broke off its answer"));
-	json_member_str(&w, STR("type"), str_from(row->type));
-	json_put_key(&w, STR("param"));
-	if (f->param.len)
-		json_put_str(&w, f->param);
-	else
-		json_put_null(&w);
-	json_member_str(&w, STR("code"), f->code.len ? f->code : str_from(row->code));
-	json_close_object(&w);
-	json_close_object(&w);
-	BUF_ADD(out, "\n\n");
-}
-
 static void put_wrapped(struct str error, struct buf *out)
 {
 	BUF_ADD(out, "{\"error\":");
@@ -333,7 +311,7 @@ static void turn_to_error(enum cloud cloud, struct str error, struct arena *a, s
 	put_wrapped(error, &wrapped);
 	cloud_failure(cloud, 200, arena_dup(a, buf_str(&wrapped)), a, f);
 	buf_release(&wrapped);
-	put_error_event(f, out);
+	failure_event(f, STR("the cloud broke off its answer"), out);
 }
 
 /* ---- the way in ---- */

@@ -260,3 +260,15 @@ void failure_read(int status, struct str body, struct arena *a, struct failure *
 		classify(&w, status, out);
 	out->param = cleaned(a, out->param);
 }
+
+void failure_event(const struct failure *f, struct str otherwise, struct buf *out)
+{
+	const struct error_row *row = &error_rows[f->error];
+	struct json_writer w;
+	BUF_ADD(out, "data: ");
+	json_writer_init(&w, out);
+	json_open_object(&w);
+	error_put(&w, f->message.len ? f->message : otherwise, str_from(row->type), f->param, f->code.len ? f->code : str_from(row->code));
+	json_close_object(&w);
+	BUF_ADD(out, "\n\n");
+}

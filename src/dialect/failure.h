@@ -4,6 +4,7 @@
 #ifndef VALET_DIALECT_FAILURE_H
 #define VALET_DIALECT_FAILURE_H
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -23,5 +24,8 @@ struct failure {
 /* Reads an error answer. What is wrong with our own secret or account is ERROR_UPSTREAM_AUTH and has no words, since they may repeat the secret;
  * what a content filter refused is ERROR_UPSTREAM_REFUSED_REQUEST with status 400 and the code content_filter or content_policy_violation. `status`: its HTTP status, or anything below 400 for an error inside a 200. Texts live in `a`. */
 void failure_read(int status, struct str body, struct arena *a, struct failure *out);
+
+/* Appends it as an event of a stream in OpenAI's words. `otherwise`: what is said where it has no message. */
+void failure_event(const struct failure *f, struct str otherwise, struct buf *out);
 
 #endif

@@ -229,28 +229,6 @@ static void put_end(const struct piece *p, struct ollama_chat_stream *state, str
 	BUF_ADD(out, "data: [DONE]\n\n");
 }
 
-static void put_failure(const struct failure *f, struct buf *out)
-{
-	const struct error_row *row = &error_rows[f->error];
-	struct json_writer w;
-	BUF_ADD(out, "data: ");
-	json_writer_init(&w, out);
-	json_open_object(&w);
-	json_put_key(&w, STR("error"));
-	json_open_object(&w);
-	json_member_str(&w, STR("message"), f->message.len ? f->message : STR("the target sent an error inside the stream"));
-	json_member_str(&w, STR("type"), str_from(row->type));
-	json_put_key(&w, STR("param"));
-	if (f->param.len)
-		json_put_str(&w, f->param);
-	else
-		json_put_null(&w);
-	json_member_str(&w, STR("code"), f->code.len ? f->code : str_from(row->code));
-	json_close_object(&w);
-	json_close_object(&w);
-	BUF_ADD(out, "\n\n");
-}
-
 static void take_line(const struct ollama_chat_about *about, struct ollama_chat_stream *state, struct str line, struct arena *a, struct buf *out)
 {
 	struct piece p;
@@ -264,7 +242,7 @@ static void take_line(const struct ollama_chat_about *about, struct ollama_chat_
 		ollama_chat_failure(200, line, a, &state->failure);
 	else
 		state->failure = (struct failure){.error = ERROR_UPSTREAM_INVALID, .message = STR("the target's stream holds a line that cannot be read")};
-	put_failure(&state->failure, out);
+	failure_event(&state->failure, STR("the target sent an error inside the stream"), out);
 }
 
 size_t ollama_chat_lines(const struct ollama_chat_about *about, struct ollama_chat_stream *state, struct str bytes, bool last, struct arena *a,

@@ -31,6 +31,14 @@ bool catalog_drained(const struct catalog *c)
 	return c->target_count > 0;
 }
 
+const struct catalog_target *catalog_target(const struct catalog *c, struct str name)
+{
+	for (uint32_t i = 0; i < c->target_count; i++)
+		if (str_eq(c->targets[i].name, name))
+			return &c->targets[i];
+	return NULL;
+}
+
 const struct catalog_model *catalog_model(const struct catalog *c, struct str name)
 {
 	return table_get(&c->names, name);

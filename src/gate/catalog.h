@@ -189,7 +189,9 @@ static inline bool catalog_target_drained(const struct catalog_target *t)
 {
 	return t->drain || health_drained(&t->state->health);
 }
-/* There are targets, and all of them are. */
+/* By name; NULL: none. */
+const struct catalog_target *catalog_target(const struct catalog *c, struct str name);
+/* There are targets, and all of them are in maintenance. */
 bool catalog_drained(const struct catalog *c);
 
 /* By name or alias; NULL: none. */

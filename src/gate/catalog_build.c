@@ -99,14 +99,6 @@ static bool add_target(struct builder *b, const struct catalog_engine *e)
 	return true;
 }
 
-static const struct catalog_target *target_named(const struct catalog *c, struct str name)
-{
-	for (uint32_t i = 0; i < c->target_count; i++)
-		if (str_eq(c->targets[i].name, name))
-			return &c->targets[i];
-	return NULL;
-}
-
 /* ---- models ---- */
 
 static struct draft *draft_of(struct builder *b, struct str name)
@@ -200,7 +192,7 @@ static void add_configured_model(struct builder *b, const struct model_conf *m)
 	d->fixed = true;
 	for (size_t i = 0; i < m->target_count; i++) {
 		const struct model_target *mt = &m->targets[i];
-		const struct catalog_target *t = target_named(b->catalog, mt->target);
+		const struct catalog_target *t = catalog_target(b->catalog, mt->target);
 		if (t)
 			add_place(b, d, t, mt->model.len ? mt->model : m->name);
 	}
@@ -324,7 +316,7 @@ static bool serves(const struct catalog_model *m, const struct catalog_target *t
 
 static void add_overflow_place(struct builder *b, struct catalog_model *m, const struct model_target *to)
 {
-	const struct catalog_target *t = target_named(b->catalog, to->target);
+	const struct catalog_target *t = catalog_target(b->catalog, to->target);
 	struct str model = to->model.len ? to->model : m->name;
 	if (!t || serves(m, t))
 		return;

@@ -41,6 +41,17 @@ struct key {
 	const struct key_rules *rules;  /* NULL: nothing special */
 };
 
+/* NULL, where no key is needed, counts like a usual key with the number 0. */
+static inline uint32_t key_serial(const struct key *k)
+{
+	return k ? k->serial : 0;
+}
+
+static inline uint32_t key_weight(const struct key *k)
+{
+	return k ? k->weight : 100;
+}
+
 struct keyring;
 
 /* What a keyring is made of. */

@@ -201,7 +201,7 @@ static void write_settle(struct request *r, uint32_t flags, size_t more)
 	struct record_settle s = {
 		.begin = r->begin_seq, .began_us = r->book_us, .ended_us = r->book_us + (r->ended_us - r->began_us),
 		.input = r->used.input, .cached = r->used.cached, .output = r->used.output, .cost = r->used.cost,
-		.bytes_in = r->bytes_in, .bytes_out = r->bytes_out + more, .key = r->key ? r->key->serial : 0,
+		.bytes_in = r->bytes_in, .bytes_out = r->bytes_out + more, .key = key_serial(r->key),
 		.total_ms = clipped_ms(r->ended_us - r->began_us), .first_ms = r->first_us ? clipped_ms(r->first_us - r->sent_us) : 0,
 		.queue_ms = clipped_ms(r->claim_us + r->queue_us), .status = (uint16_t)(r->error == ERROR_CLIENT_CLOSED ? 499 : r->status),
 		.source = (uint8_t)r->used.source, .attempts = (uint8_t)r->attempt_count, .flags = flags,
@@ -239,7 +239,7 @@ void request_book(struct request *r, size_t more)
 	if (r->overflow_claim.count) /* what was used at its own places in the end is not overflow's */
 		books_settle(r->catalog->books, &r->overflow_claim, r->overflow ? r->used.input + r->used.output : 0, r->overflow ? r->used.cost : 0, r->ended_us);
 	if (r->used.source != SOURCE_NONE || r->charged) /* what the queue charged was a guess */
-		queue_charge(r->worker->queue, r->key ? r->key->serial : 0, r->key ? r->key->weight : 100,
+		queue_charge(r->worker->queue, key_serial(r->key), key_weight(r->key),
 			     r->used.input - (r->charged ? r->input_guess : 0), r->used.output - (r->charged ? r->output_guess : 0));
 	write_settle(r, flags, more);
 }

@@ -151,7 +151,7 @@ static const struct step *write_begin(struct request *r)
 	struct lane *lane = r->worker->lane;
 	struct record_begin b = {
 		.began_us = r->book_us, .hold_tokens = r->claim.hold_tokens, .hold_nanos = r->claim.hold_nanos, .input_tokens = r->input_bound,
-		.key = r->key ? r->key->serial : 0, .model = str_head(r->model->name, RECORD_TEXT), .target = STR_NONE, .op = str_from(r->op->name),
+		.key = key_serial(r->key), .model = str_head(r->model->name, RECORD_TEXT), .target = STR_NONE, .op = str_from(r->op->name),
 	};
 	memcpy(b.id, r->id + 4, RECORD_ID);
 	r->settle_room = SETTLE_ROOM + (uint32_t)b.model.len;

@@ -58,11 +58,8 @@ static const struct step *engine_error(struct request *r)
 	buf_clear(&r->hold);
 	if (resuming_continues(r) && !error_rows[r->error].elsewhere) /* nothing that the client did */
 		resuming_refused(r, request_attempt(r)->place->target->name);
-	if (r->error == ERROR_CONTEXT_LENGTH_EXCEEDED && !r->overflow && (r->model->overflow_when & OVERFLOW_CONTEXT) && r->model->overflow_count &&
-	    request_may_retry(r)) {
-		r->too_long = true;
+	if (r->error == ERROR_CONTEXT_LENGTH_EXCEEDED && route_goes_beyond_window(r))
 		return STEP_ROUTE;
-	}
 	bool other = f.error != ERROR_MODEL_NOT_FOUND || r->model->place_count > 1;
 	return request_may_retry(r) && error_rows[r->error].elsewhere && other ? STEP_ROUTE : STEP_FAIL;
 }
@@ -74,21 +71,6 @@ static struct str code_of(const struct request *r)
 	return r->error_code.len ? r->error_code : str_from(error_rows[r->error].code);
 }
 
-static void put_error(struct json_writer *w, struct str message, struct str type, struct str param, struct str code)
-{
-	json_put_key(w, STR("error"));
-	json_open_object(w);
-	json_member_str(w, STR("message"), message);
-	json_member_str(w, STR("type"), type);
-	json_put_key(w, STR("param"));
-	if (param.len)
-		json_put_str(w, param);
-	else
-		json_put_null(w);
-	json_member_str(w, STR("code"), code);
-	json_close_object(w);
-}
-
 void fail_body(struct request *r, struct buf *out)
 {
 	const struct error_row *row = &error_rows[r->error];
@@ -98,7 +80,7 @@ void fail_body(struct request *r, struct buf *out)
 	json_open_object(&w);
 	if (anthropic)
 		json_member_str(&w, STR("type"), STR("error"));
-	put_error(&w, r->error_message, str_from(anthropic ? row->anthropic : row->type), r->error_param, code_of(r));
+	error_put(&w, r->error_message, str_from(anthropic ? row->anthropic : row->type), r->error_param, code_of(r));
 	if (anthropic)
 		json_member_str(&w, STR("request_id"), str_from(r->id));
 	json_close_object(&w);

@@ -1,4 +1,4 @@
-/* native.c - see native.h. Worker thread.
+/* native.c - chats at Ollama through its own API, and whether what came back was given to all of the prompt; the contract is in native.h. Worker thread.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "proxy/native.h"
@@ -49,11 +49,7 @@ const struct step *native_too_long(struct request *r)
 	request_attempt(r)->outcome = HEALTH_GOOD;
 	request_end_attempt(r, false);
 	buf_clear(&r->hold);
-	if (!r->committed && !r->overflow && (r->model->overflow_when & OVERFLOW_CONTEXT) && r->model->overflow_count && request_may_retry(r)) {
-		r->too_long = true;
-		return STEP_ROUTE;
-	}
-	return STEP_FAIL;
+	return route_goes_beyond_window(r) ? STEP_ROUTE : STEP_FAIL;
 }
 
 static const struct step *goes_nowhere(struct request *r, int64_t low, int64_t window)

@@ -211,6 +211,8 @@ void request_book(struct request *r, size_t more);
 void claim_stop_waiting(struct request *r);
 /* route.c: gives up its ticket, or the place that it was given and has not used. */
 void route_leave_queue(struct request *r);
+/* route.c: a target says that the prompt does not fit. True: the policy of overflow has places for that, and ROUTE knows. */
+bool route_goes_beyond_window(struct request *r);
 /* Milliseconds that it waited before it went to a target. */
 int64_t request_queue_ms(const struct request *r);
 

@@ -1,4 +1,4 @@
-/* resuming.c - see resuming.h.
+/* resuming.c - the next target for a stream that broke off, and what it is asked; the contract is in resuming.h.
  *
  * What the client is charged is what it sees in its usage: the prompt once, and all of the text once, whichever engines made it. A prompt that a second engine
  * had to read again because the first one died is not the client's. So a request never uses more than it holds, and the ledger has one record of it.

@@ -112,7 +112,7 @@ static const struct step *go(struct request *r, const struct catalog_place *plac
 							   .others = atomic_load_explicit(&s->places.taken, memory_order_relaxed) - 1};
 	r->counted = true;
 	if (!r->charged) /* it did not wait */
-		queue_charge_begin(r->worker->queue, r->key ? r->key->serial : 0, r->key ? r->key->weight : 100, r->input_guess, r->output_guess);
+		queue_charge_begin(r->worker->queue, key_serial(r->key), key_weight(r->key), r->input_guess, r->output_guess);
 	r->charged = true;
 	places_serve(&s->places, r->model->id);
 	if (r->prefix_count)
@@ -177,7 +177,25 @@ static const struct step *go_beyond(struct request *r, const struct catalog_plac
 	return next;
 }
 
+bool route_goes_beyond_window(struct request *r)
+{
+	const struct catalog_model *m = r->model;
+	if (r->committed || r->overflow || !(m->overflow_when & OVERFLOW_CONTEXT) || m->overflow_count == 0 || !request_may_retry(r))
+		return false;
+	r->too_long = true;
+	return true;
+}
+
 /* ---- waiting ---- */
+
+/* Until the one at that position has a place. */
+static int64_t ahead_ms(const struct request *r, uint32_t position)
+{
+	struct plan_ask ask = plan_ask_of(r);
+	struct plan_view v;
+	plan_look(&ask, &v);
+	return plan_ahead_ms(&v, position);
+}
 
 /* When it is worth asking again, by how long the line is. */
 static int64_t again_ms(int64_t ahead_ms, int64_t least_ms)
@@ -196,11 +214,8 @@ static const struct step *refuse_full(struct request *r, enum queue_verdict verd
 static const struct step *waited_too_long(struct request *r)
 {
 	uint32_t position = queue_position(r->worker->queue, r->ticket);
-	struct plan_ask ask = plan_ask_of(r);
-	struct plan_view v;
-	plan_look(&ask, &v);
 	route_leave_queue(r);
-	r->retry_after_ms = again_ms(plan_ahead_ms(&v, position), 5000);
+	r->retry_after_ms = again_ms(ahead_ms(r, position), 5000);
 	return request_failf(r, ERROR_QUEUE_TIMEOUT, "no place at any target of the model '%.*s' became free in time; position %u in the queue was reached",
 			     STR_ARG(r->model->name), position);
 }
@@ -229,7 +244,7 @@ static const struct step *enter_queue(struct request *r, const struct plan_view 
 {
 	struct places *targets[PLAN_PLACES], *got = NULL;
 	struct queue_ask ask = {
-		.model = r->model->id, .key = r->key ? r->key->serial : 0, .weight = r->key ? r->key->weight : 100,
+		.model = r->model->id, .key = key_serial(r->key), .weight = key_weight(r->key),
 		.batch = r->key && r->key->class == CLASS_BATCH, .input = r->input_guess, .output = r->output_guess, .targets = targets,
 		.worker = r->worker, .owner = r, .now_ms = loop_now_ms(&r->worker->loop),
 	};
@@ -274,10 +289,7 @@ static void tell_position(struct request *r)
 {
 	char text[96];
 	uint32_t position = queue_position(r->worker->queue, r->ticket);
-	struct plan_ask ask = plan_ask_of(r);
-	struct plan_view v;
-	plan_look(&ask, &v);
-	int64_t eta_ms = plan_ahead_ms(&v, position);
+	int64_t eta_ms = ahead_ms(r, position);
 	int n = snprintf(text, sizeof(text), ": queued position=%u eta=%lld.%llds\n\n", position, (long long)(eta_ms / 1000), (long long)(eta_ms % 1000 / 100));
 	relay_comment(r, text, (size_t)n);
 }

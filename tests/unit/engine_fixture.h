@@ -12,19 +12,7 @@
 
 #include <cmocka.h>
 
-static struct arena arena;
-
-static int set_up(void **state)
-{
-	arena_init(&arena, 4096);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	arena_release(&arena);
-	return 0;
-}
+#include "arena_fixture.h"
 
 /* A recorded answer, exactly as long as it is. */
 static struct str recorded(const char *name)

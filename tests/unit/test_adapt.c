@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+
 #define ACTIVE  256
 #define CLIENTS 256
 
@@ -60,10 +62,7 @@ struct world {
 
 static double fraction(struct world *w)
 {
-	w->random ^= w->random << 13;
-	w->random ^= w->random >> 7;
-	w->random ^= w->random << 17;
-	return (double)(w->random >> 11) / (double)(UINT64_C(1) << 53);
+	return (double)(random_next(&w->random) >> 11) / (double)(UINT64_C(1) << 53);
 }
 
 static double exponential(struct world *w, double mean)

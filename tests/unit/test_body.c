@@ -11,24 +11,11 @@
 #include <cmocka.h>
 
 #include "text_fixture.h"
+#include "arena_fixture.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define MESSAGES     "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 #define FORM_TYPE    "multipart/form-data; boundary=xyz"
-
-static struct arena arena;
-
-static int set_up(void **state)
-{
-	arena_init(&arena, 4096);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	arena_release(&arena);
-	return 0;
-}
 
 /* Exactly as long as it is. */
 static struct str exact(const char *text)

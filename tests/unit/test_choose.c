@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 #define ROUNDS   2000
 #define MEASURED false
@@ -21,14 +23,6 @@
 #define ROUNDS   200000
 #define MEASURED true
 #endif
-
-static uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 /* ---- strategies ---- */
 

@@ -13,19 +13,13 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+
 #define ENGINES 4
 #define JOBS    4096
 #define ACTIVE  64
 #define BLOCKS  PREFIX_BLOCKS
 #define TOKENS_PER_BLOCK 128
-
-static uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 static double fraction(uint64_t *state)
 {

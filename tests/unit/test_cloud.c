@@ -13,27 +13,10 @@
 
 #include <cmocka.h>
 
+#include "words_fixture.h"
+
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define EACH         (OP_BIT(CLOUD_COUNT) - 2) /* all of them */
-
-static struct arena arena;
-static struct buf out, why;
-
-static int set_up(void **state)
-{
-	arena_init(&arena, 4096);
-	buf_init(&out, 1 << 20);
-	buf_init(&why, 1024);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	arena_release(&arena);
-	buf_release(&out);
-	buf_release(&why);
-	return 0;
-}
 
 /* Exactly as long as it is, so that a sanitizer sees every byte too far. */
 static struct str copy_of(const char *text)

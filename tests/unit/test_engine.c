@@ -7,13 +7,9 @@
 
 #include "base/buf.h"
 
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+#include "text_fixture.h"
 
-static void assert_str(struct str got, const char *want)
-{
-	if (!str_eq(got, str_from(want)))
-		fail_msg("got \"%.*s\", expected \"%s\"", STR_ARG(got), want);
-}
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static const struct engine_model *model(const struct engine_models *models, const char *id)
 {

@@ -11,21 +11,9 @@
 
 #include <cmocka.h>
 
+#include "arena_fixture.h"
+
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
-
-static struct arena arena;
-
-static int set_up(void **state)
-{
-	arena_init(&arena, 4096);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	arena_release(&arena);
-	return 0;
-}
 
 struct expectation {
 	int status;

@@ -14,26 +14,10 @@
 
 #include <cmocka.h>
 
+#include "text_fixture.h"
+#include "words_fixture.h"
+
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
-
-static struct arena arena;
-static struct buf out, why;
-
-static int set_up(void **state)
-{
-	arena_init(&arena, 4096);
-	buf_init(&out, 1 << 20);
-	buf_init(&why, 1024);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	arena_release(&arena);
-	buf_release(&out);
-	buf_release(&why);
-	return 0;
-}
 
 /* Exactly as long as it is, so that a sanitizer sees every byte too far. */
 static struct str copy_of(struct str text)
@@ -63,12 +47,6 @@ static void must_make(const char *body, int64_t num_ctx, int64_t cap)
 {
 	if (!make(body, num_ctx, cap))
 		fail_msg("refuses %s: %.*s", body, STR_ARG(buf_str(&why)));
-}
-
-static void assert_str(struct str got, const char *want)
-{
-	if (!str_eq(got, str_from(want)))
-		fail_msg("got\n%.*s\nexpected\n%s", STR_ARG(got), want);
 }
 
 static void test_request(void **state)

@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static void test_needed(void **state)
@@ -183,10 +185,7 @@ static uint64_t random_state = 88172645463325252u;
 
 static int64_t random_below(int64_t n)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (int64_t)(random_state % (uint64_t)n);
+	return (int64_t)(random_next(&random_state) % (uint64_t)n);
 }
 
 /* Whatever the numbers: no window smaller than the known one, none beyond what is allowed, and none too small for what could have one. */

@@ -14,14 +14,13 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+
 static uint64_t random_state;
 
 static int64_t draw(int64_t least, int64_t most)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return least + (int64_t)((random_state >> 16) % (uint64_t)(most - least + 1));
+	return least + (int64_t)((random_next(&random_state) >> 16) % (uint64_t)(most - least + 1));
 }
 
 static void assert_sound(struct queue *q)

@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "random_fixture.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define ROUNDS 10000
 #else
@@ -137,10 +139,7 @@ struct crowd {
 
 static uint32_t draw(struct worker *w, uint32_t n)
 {
-	w->random ^= w->random << 13;
-	w->random ^= w->random >> 7;
-	w->random ^= w->random << 17;
-	return (uint32_t)(w->random >> 20) % n;
+	return (uint32_t)(random_next(&w->random) >> 20) % n;
 }
 
 static void post_mail(void *user, struct ticket *t, void *to)

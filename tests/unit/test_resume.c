@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "text_fixture.h"
+
 static struct arena arena;
 static struct resume s;
 static struct buf out;
@@ -41,12 +43,6 @@ static enum resume_verdict take(const char *event)
 	enum resume_verdict v = resume_event(&s, str_of(copy, len), &out);
 	free(copy);
 	return v;
-}
-
-static void assert_str(struct str got, const char *want)
-{
-	if (!str_eq(got, str_from(want)))
-		fail_msg("got \"%.*s\", expected \"%s\"", STR_ARG(got), want);
 }
 
 static void expect(const char *event, enum resume_verdict want)
