@@ -1,4 +1,4 @@
-/* ollama_window.c - see ollama_window.h.
+/* ollama_window.c - which window a chat at Ollama needs and gets, the fewest tokens that a prompt can have, and whether it was cut.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dialect/ollama_window.h"

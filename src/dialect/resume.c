@@ -1,4 +1,4 @@
-/* resume.c - see resume.h.
+/* resume.c - collects the text of a stream as it passes, writes the body that asks for the rest, and makes the rest look like the same stream.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "dialect/resume.h"
